@@ -1,0 +1,176 @@
+//! The guest's physical memory: every access of every device and engine goes
+//! through [`GuestMemory`], which checks bounds. The guest is hostile.
+
+use std::{fs::File, io, sync::Arc};
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+
+use crate::layout;
+
+/// An access outside the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{len} bytes at guest address {gpa:#x} are outside the guest's memory")]
+pub struct OutOfBounds {
+    /// First guest physical address of the access.
+    pub gpa: u64,
+    /// Length of the access in bytes.
+    pub len: u64,
+}
+
+/// Memory that a guest and the devices of its machine share: RAM, and the page
+/// of the VM generation id.
+///
+/// Guest and host may touch the same bytes at the same time, so no reference
+/// into it is ever handed out; bytes are copied in and out.
+#[derive(Clone)]
+pub struct GuestMemory {
+    ram: Arc<Region>,
+    vmgenid: Arc<Region>,
+}
+
+struct Region {
+    base: u64,
+    len: u64,
+    map: MmapRaw,
+}
+
+impl GuestMemory {
+    /// Zeroed memory with `ram_size` bytes of RAM.
+    ///
+    /// # Errors
+    /// If the host can't map that much.
+    pub fn anonymous(ram_size: u64) -> io::Result<Self> {
+        let ram = MmapOptions::new().len(host_len(ram_size)?).no_reserve_swap().map_anon()?;
+        Self::with_ram(ram, ram_size)
+    }
+
+    /// Memory whose RAM is `file`, mapped privately: writes stay in this
+    /// mapping, and siblings over the same file share its clean pages.
+    ///
+    /// # Errors
+    /// If `file` is not exactly `ram_size` bytes long or can't be mapped.
+    pub fn private_file(file: &File, ram_size: u64) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        if len != ram_size {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it is {len} bytes long, the machine's memory {ram_size}"),
+            ));
+        }
+        // SAFETY: the mapping is private and the file an immutable artifact;
+        // should another process change it all the same, only guest-visible
+        // bytes change, and those are never trusted.
+        let ram = unsafe { MmapOptions::new().len(host_len(ram_size)?).no_reserve_swap().map_copy(file)? };
+        Self::with_ram(ram, ram_size)
+    }
+
+    fn with_ram(ram: MmapMut, ram_size: u64) -> io::Result<Self> {
+        let vmgenid = MmapOptions::new().len(host_len(layout::VMGENID_SIZE)?).map_anon()?;
+        Ok(GuestMemory {
+            ram: Arc::new(Region { base: layout::RAM_BASE, len: ram_size, map: ram.into() }),
+            vmgenid: Arc::new(Region {
+                base: layout::VMGENID_BASE,
+                len: layout::VMGENID_SIZE,
+                map: vmgenid.into(),
+            }),
+        })
+    }
+
+    /// Size of RAM in bytes.
+    pub fn ram_size(&self) -> u64 {
+        self.ram.len
+    }
+
+    /// Host pointer to `len` bytes of guest memory at `gpa`, for an engine
+    /// that caches translations. It stays valid as long as a clone of this
+    /// `GuestMemory` lives; the bytes behind it may change at any time.
+    ///
+    /// # Errors
+    /// If any byte of the range is outside one region.
+    pub fn host_ptr(&self, gpa: u64, len: u64) -> Result<*mut u8, OutOfBounds> {
+        for region in [&self.ram, &self.vmgenid] {
+            if let Some(offset) = gpa.checked_sub(region.base)
+                && offset < region.len
+                && len <= region.len - offset
+            {
+                // SAFETY: offset < len of the mapping, checked just above.
+                return Ok(unsafe { region.map.as_mut_ptr().add(offset as usize) });
+            }
+        }
+        Err(OutOfBounds { gpa, len })
+    }
+
+    /// Copies guest bytes from `gpa` into `buf`.
+    ///
+    /// # Errors
+    /// If any byte is outside the guest's memory; `buf` is then as it was.
+    pub fn read(&self, gpa: u64, buf: &mut [u8]) -> Result<(), OutOfBounds> {
+        let ptr = self.host_ptr(gpa, buf.len() as u64)?;
+        // SAFETY: host_ptr checked the whole range; buf is the host's own.
+        unsafe { std::ptr::copy_nonoverlapping(ptr, buf.as_mut_ptr(), buf.len()) };
+        Ok(())
+    }
+
+    /// Copies `data` to guest memory at `gpa`.
+    ///
+    /// # Errors
+    /// If any byte is outside the guest's memory; nothing is written then.
+    pub fn write(&self, gpa: u64, data: &[u8]) -> Result<(), OutOfBounds> {
+        let ptr = self.host_ptr(gpa, data.len() as u64)?;
+        // SAFETY: host_ptr checked the whole range; data is the host's own.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), ptr, data.len()) };
+        Ok(())
+    }
+
+    /// Reads a little-endian number of `N` bytes, `N` up to 8.
+    fn read_array<const N: usize>(&self, gpa: u64) -> Result<[u8; N], OutOfBounds> {
+        let mut bytes = [0; N];
+        self.read(gpa, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a little-endian 16-bit number.
+    ///
+    /// # Errors
+    /// If it is outside the guest's memory.
+    pub fn read_u16(&self, gpa: u64) -> Result<u16, OutOfBounds> {
+        self.read_array(gpa).map(u16::from_le_bytes)
+    }
+
+    /// Reads a little-endian 32-bit number.
+    ///
+    /// # Errors
+    /// If it is outside the guest's memory.
+    pub fn read_u32(&self, gpa: u64) -> Result<u32, OutOfBounds> {
+        self.read_array(gpa).map(u32::from_le_bytes)
+    }
+
+    /// Reads a little-endian 64-bit number.
+    ///
+    /// # Errors
+    /// If it is outside the guest's memory.
+    pub fn read_u64(&self, gpa: u64) -> Result<u64, OutOfBounds> {
+        self.read_array(gpa).map(u64::from_le_bytes)
+    }
+
+    /// Forgets every private change to RAM, in place: each page is again what
+    /// the file behind it holds, or zero for anonymous memory.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    pub fn discard_changes(&self) -> io::Result<()> {
+        discard(&self.ram)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn discard(region: &Region) -> io::Result<()> {
+    // SAFETY: the range is exactly the region's own private mapping. The
+    // kernel drops its private pages; every later read sees the file again
+    // (madvise(2), MADV_DONTNEED), which is what the caller asks for.
+    unsafe { region.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }
+}
+
+fn host_len(len: u64) -> io::Result<usize> {
+    usize::try_from(len).map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too large for this host"))
+}
