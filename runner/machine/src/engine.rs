@@ -23,13 +23,13 @@ pub trait Engine {
 pub trait Vcpu {
     /// Executes until an [`Exit`], at most `budget` instructions.
     ///
-    /// `now` is the guest's counter at the first instruction. An engine that
-    /// counts instructions lets the counter advance with them, one nanosecond
-    /// each; one with a counter of its own ignores `now`.
+    /// `now` is the guest's time at the first instruction, in nanoseconds. An
+    /// engine that counts instructions lets it advance with them, one
+    /// nanosecond each; one with a counter of its own ignores it.
     ///
     /// `resume` answers the exit before: [`Resume::Value`] after a read or a
     /// hypercall, [`Resume::Go`] after anything else.
-    fn run(&mut self, resume: Resume, now: Ticks, budget: u64) -> Exit;
+    fn run(&mut self, resume: Resume, now: u64, budget: u64) -> Exit;
 
     /// Sets the level of the vCPU's IRQ input, the output of its GIC CPU
     /// interface. It holds until set again.
@@ -38,6 +38,9 @@ pub trait Vcpu {
     /// Level of the virtual timer's interrupt at counter value `now`. A run
     /// ends no later than the instruction at which it rises.
     fn timer_asserted(&self, now: Ticks) -> bool;
+
+    /// Counter value at which the virtual timer will interrupt, if it is armed.
+    fn deadline(&self) -> Option<Ticks>;
 
     /// Instructions retired since this vCPU was made, where the engine counts
     /// them; 0 where it can't.
@@ -91,11 +94,10 @@ pub enum Exit {
     SysRegWrite(SysReg, u64),
     /// HVC #0: X0 to X3 (SMC calling convention). Answer with X0.
     Hypercall([u64; 4]),
-    /// WFI with no interrupt pending. The timer's deadline is in the vCPU's state.
-    WaitForInterrupt {
-        /// Counter value at which the vCPU's own timer will interrupt.
-        deadline: Option<Ticks>,
-    },
+    /// WFI with no interrupt pending; it is retired.
+    WaitForInterrupt,
+    /// WFE; it is retired.
+    WaitForEvent,
     /// The budget is spent, or the timer's interrupt changed its level.
     Budget,
     /// The guest can't go on: the engine met what it doesn't implement.

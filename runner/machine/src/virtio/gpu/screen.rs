@@ -1,0 +1,133 @@
+//! What the host sees: the frame on the screen, and the cursor's image.
+
+use serde::{Deserialize, Serialize};
+
+use super::{protocol::Rect, resource::Format};
+
+/// The frame that the guest shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Pixels as 0x00RRGGBB, row by row from the top.
+    pub pixels: Vec<u32>,
+    /// Counts up whenever anything else here changes.
+    pub generation: u64,
+    /// Whether the guest drives the screen. When it stops, the last frame stays.
+    pub active: bool,
+}
+
+impl Screen {
+    /// A black screen that nobody drives.
+    pub(super) fn blank(&mut self, width: u32, height: u32) {
+        self.resize(width, height);
+        self.pixels.fill(0);
+        self.active = false;
+        self.generation += 1;
+    }
+
+    /// The guest stops driving the screen.
+    pub(super) fn deactivate(&mut self) {
+        if self.active {
+            self.active = false;
+            self.generation += 1;
+        }
+    }
+
+    /// Shows `scanout`, a part of an image, from now on.
+    pub(super) fn show(&mut self, image: &Image<'_>, scanout: &Rect) {
+        self.resize(scanout.width, scanout.height);
+        self.active = true;
+        self.copy(image, scanout, scanout);
+        self.generation += 1;
+    }
+
+    /// Takes over what `damage` covers of the image whose part `scanout` is shown.
+    pub(super) fn update(&mut self, image: &Image<'_>, scanout: &Rect, damage: &Rect) {
+        if let Some(damage) = scanout.intersection(damage)
+            && self.copy(image, scanout, &damage)
+        {
+            self.generation += 1;
+        }
+    }
+
+    fn resize(&mut self, width: u32, height: u32) {
+        (self.width, self.height) = (width, height);
+        self.pixels.resize(width as usize * height as usize, 0);
+    }
+
+    /// Converts `damage`, which lies within `scanout`; returns whether a pixel changed.
+    fn copy(&mut self, image: &Image<'_>, scanout: &Rect, damage: &Rect) -> bool {
+        let (left, top) = ((damage.x - scanout.x) as usize, (damage.y - scanout.y) as usize);
+        let (width, row_len) = (damage.width as usize, self.width as usize);
+        let mut changed = false;
+        for row in 0..damage.height as usize {
+            let to = (top + row) * row_len + left;
+            let (Some(target), Some(source)) =
+                (self.pixels.get_mut(to..to + width), image.row(damage.x, damage.y as usize + row, width))
+            else {
+                break;
+            };
+            changed |= image.format.convert_row(source, target);
+        }
+        changed
+    }
+}
+
+/// A resource's pixels, to be shown.
+pub(super) struct Image<'a> {
+    pub format: Format,
+    pub width: u32,
+    pub bytes: &'a [u8],
+}
+
+impl Image<'_> {
+    fn row(&self, x: u32, y: usize, width: usize) -> Option<&[u8]> {
+        let start = (y * self.width as usize + x as usize) * 4;
+        self.bytes.get(start..start + width * 4)
+    }
+}
+
+/// Width and height of a cursor (virtio 1.2, 5.7.6.10).
+pub const CURSOR_SIZE: u32 = 64;
+
+/// The guest's mouse cursor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// Position of the hot spot on the screen.
+    pub x: u32,
+    /// Position of the hot spot on the screen.
+    pub y: u32,
+    /// Hot spot in the image.
+    pub hot_x: u32,
+    /// Hot spot in the image.
+    pub hot_y: u32,
+    /// [`CURSOR_SIZE`] squared pixels as 0xAARRGGBB; none while it is hidden.
+    pub image: Option<Vec<u32>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_converts_its_part_and_counts_only_changes() {
+        let mut bytes = vec![0; 4 * 4 * 4];
+        let scanout = Rect { x: 1, y: 1, width: 2, height: 3 };
+        let mut screen = Screen::default();
+        screen.show(&Image { format: Format::Bgrx, width: 4, bytes: &bytes }, &scanout);
+        assert_eq!((screen.width, screen.height, screen.active, screen.generation), (2, 3, true, 1));
+        bytes[(2 * 4 + 2) * 4..][..4].copy_from_slice(&[0x33, 0x22, 0x11, 0xff]);
+        let image = Image { format: Format::Bgrx, width: 4, bytes: &bytes };
+        screen.update(&image, &scanout, &Rect { x: 0, y: 0, width: 1, height: 4 });
+        screen.update(&image, &scanout, &Rect { x: 0, y: 0, width: 4, height: 2 });
+        assert_eq!(screen.generation, 1, "outside the scanout, and outside the change");
+        screen.update(&image, &scanout, &Rect { x: 2, y: 2, width: 2, height: 2 });
+        assert_eq!((screen.generation, &screen.pixels[..]), (2, &[0, 0, 0, 0x11_2233, 0, 0][..]));
+        screen.update(&image, &scanout, &Rect { x: 0, y: 0, width: 4, height: 4 });
+        assert_eq!(screen.generation, 2);
+    }
+}
