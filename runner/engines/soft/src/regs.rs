@@ -24,8 +24,9 @@ pub mod nzcv {
 #[repr(C)]
 pub struct Regs {
     /// X0 to X30, then [`ZERO`], [`SINK`] and [`SP`]. A decoder maps register
-    /// field 31 to the right one of these three, so execution never asks.
-    pub x: [u64; 34],
+    /// field 31 to the right one of these three, so execution never asks. The
+    /// rest is never used: it is there so that no `u8` needs a bounds check.
+    pub x: [u64; 256],
     /// Virtual address of the current instruction.
     pub pc: u64,
     /// Condition flags in bits 31 to 28, the rest zero; see [`nzcv`].
@@ -40,7 +41,7 @@ pub struct Regs {
 
 impl Default for Regs {
     fn default() -> Self {
-        Regs { x: [0; 34], pc: 0, nzcv: 0, fpcr: 0, fpsr: 0, v: [0; 32] }
+        Regs { x: [0; 256], pc: 0, nzcv: 0, fpcr: 0, fpsr: 0, v: [0; 32] }
     }
 }
 

@@ -1,0 +1,170 @@
+//! Decoded code, kept by physical page.
+//!
+//! A block is a run of instructions with one entry, inside one page. Blocks of
+//! a page are dropped together when the guest invalidates an instruction cache
+//! line of it (IC IVAU, IC IALLU), which is all that the architecture promises
+//! (Arm ARM D7.5.9); links run only between blocks of one page, so none dangle.
+
+use crate::{
+    decode::{decode, ends_block},
+    mmu::PAGE_SIZE,
+    op::Op,
+};
+
+/// Instructions in a page.
+const PAGE_WORDS: usize = (PAGE_SIZE / 4) as usize;
+/// Longest block, so that a straight run is decoded no further than it may go.
+const MAX_BLOCK: usize = 64;
+/// No block.
+pub const NONE: u32 = u32::MAX;
+/// Operations kept before everything is dropped; bounds the host's memory to
+/// some 400 MiB a vCPU.
+const MAX_OPS: usize = 16 << 20;
+
+/// A run of decoded instructions.
+#[derive(Clone, Copy)]
+pub struct Block {
+    start: u32,
+    len: u16,
+    /// Successors in the same page when the last branch is taken and when it
+    /// is not, or [`NONE`].
+    pub links: [u32; 2],
+}
+
+struct CodePage {
+    /// Physical address divided by the page size.
+    number: u64,
+    /// Block that starts at each word.
+    entries: Box<[u32; PAGE_WORDS]>,
+    /// Any entry is in use.
+    used: bool,
+}
+
+/// Every block that one vCPU has decoded.
+#[derive(Default)]
+pub struct BlockCache {
+    ops: Vec<Op>,
+    blocks: Vec<Block>,
+    pages: Vec<CodePage>,
+    /// Code page of each page of memory, by page number from `first_page`.
+    by_number: Vec<u32>,
+    first_page: u64,
+}
+
+impl BlockCache {
+    /// A cache for code in the `pages` pages from physical address `base`.
+    pub fn new(base: u64, pages: usize) -> Self {
+        BlockCache { by_number: vec![NONE; pages], first_page: base / PAGE_SIZE, ..Default::default() }
+    }
+
+    /// Number of the code page at physical address `page`, made if it is new;
+    /// None if no code can be there.
+    pub fn page(&mut self, page: u64) -> Option<u32> {
+        let number = page / PAGE_SIZE;
+        let slot = self.by_number.get_mut(number.checked_sub(self.first_page)? as usize)?;
+        if *slot == NONE {
+            *slot = self.pages.len() as u32;
+            self.pages.push(CodePage { number, entries: Box::new([NONE; PAGE_WORDS]), used: false });
+        }
+        Some(*slot)
+    }
+
+    /// The block at the address `pc` in code page `page`, or [`NONE`].
+    #[inline(always)]
+    pub fn at(&self, page: u32, pc: u64) -> u32 {
+        self.pages[page as usize].entries[(pc >> 2) as usize % PAGE_WORDS]
+    }
+
+    /// The block and its operations.
+    #[inline(always)]
+    pub fn get(&self, id: u32) -> (&Block, &[Op]) {
+        let block = &self.blocks[id as usize];
+        (block, &self.ops[block.start as usize..][..usize::from(block.len)])
+    }
+
+    /// Decodes the block at `pc` in code page `page`; `read` gives the word at
+    /// a physical address of that page.
+    pub fn decode(&mut self, page: u32, pc: u64, mut read: impl FnMut(u64) -> u32) -> u32 {
+        let entry = &mut self.pages[page as usize];
+        entry.used = true;
+        let first = (pc >> 2) as usize % PAGE_WORDS;
+        let start = self.ops.len();
+        for index in first..(first + MAX_BLOCK).min(PAGE_WORDS) {
+            let op = decode(read(entry.number * PAGE_SIZE + index as u64 * 4));
+            self.ops.push(op);
+            if ends_block(op.kind) {
+                break;
+            }
+        }
+        let id = self.blocks.len() as u32;
+        entry.entries[first] = id;
+        self.blocks.push(Block { start: start as u32, len: (self.ops.len() - start) as u16, links: [NONE; 2] });
+        id
+    }
+
+    /// Remembers that `to` follows `from`, both of one page.
+    pub fn link(&mut self, from: u32, slot: usize, to: u32) {
+        self.blocks[from as usize].links[slot] = to;
+    }
+
+    /// Whether so much was decoded that [`BlockCache::clear`] is due.
+    pub fn is_full(&self) -> bool {
+        self.ops.len() > MAX_OPS
+    }
+
+    /// Drops the blocks of the page at physical address `page`.
+    pub fn invalidate_page(&mut self, page: u64) {
+        let Some(offset) = (page / PAGE_SIZE).checked_sub(self.first_page) else { return };
+        match self.by_number.get(offset as usize) {
+            Some(&id) if id != NONE => {
+                let entry = &mut self.pages[id as usize];
+                if entry.used {
+                    entry.entries.fill(NONE);
+                    entry.used = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Drops everything; numbers of code pages are void afterwards.
+    pub fn clear(&mut self) {
+        self.ops = Vec::new();
+        self.blocks = Vec::new();
+        self.pages = Vec::new();
+        self.by_number.fill(NONE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOP: u32 = 0xd503_201f;
+    const RET: u32 = 0xd65f_03c0;
+
+    #[test]
+    fn a_block_ends_with_its_branch_or_its_page() {
+        let mut cache = BlockCache::new(0x1000, 2);
+        let page = cache.page(0x2000).unwrap();
+        let id = cache.decode(page, 0xffff_0010, |pa| if pa == 0x2018 { RET } else { NOP });
+        assert_eq!(cache.get(id).1.len(), 3);
+        let id = cache.decode(page, 0xffc, |_| NOP);
+        assert_eq!(cache.get(id).1.len(), 1);
+        let id = cache.decode(page, 0, |_| NOP);
+        assert_eq!(cache.get(id).1.len(), MAX_BLOCK);
+    }
+
+    #[test]
+    fn invalidation_drops_the_page_and_no_other() {
+        let mut cache = BlockCache::new(0x1000, 2);
+        let (a, b) = (cache.page(0x1000).unwrap(), cache.page(0x2000).unwrap());
+        let in_b = cache.decode(b, 0, |_| RET);
+        cache.decode(a, 0, |_| RET);
+        cache.invalidate_page(0x1040);
+        assert_eq!((cache.at(a, 0), cache.at(b, 0)), (NONE, in_b));
+        cache.invalidate_page(0);
+        cache.invalidate_page(0x10_0000);
+        assert!(cache.page(0x3000).is_none() && cache.page(0).is_none());
+    }
+}

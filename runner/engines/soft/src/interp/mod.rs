@@ -1,0 +1,246 @@
+//! Tier 0: the interpreter over cached blocks. It is the reference that every
+//! later tier must agree with.
+
+mod alu;
+mod exclusive;
+mod execute;
+mod vector_memory;
+
+use machine::{
+    clock::nanos_until,
+    engine::Exit,
+    layout::RAM_BASE,
+    memory::GuestMemory,
+};
+
+use crate::{
+    blocks::{self, BlockCache},
+    core::{Abandoned, Core, Event, Maintenance, class},
+    mmu::{
+        PAGE_MASK, PAGE_SIZE,
+        tlb::AS_EL0,
+        walk::{status, walk},
+    },
+    op::Op,
+    regs::SP,
+};
+use execute::{Flow, execute};
+
+/// Index of the base register that bits 9 to 5 of a word name.
+fn base_register(word: u32) -> usize {
+    let n = (word >> 5 & 31) as usize;
+    if n == 31 { SP } else { n }
+}
+
+/// Link slot of a taken branch.
+const TAKEN: usize = 0;
+/// Link slot of the instruction after the block.
+const FALLS: usize = 1;
+
+/// How a stretch of a block ended.
+enum End {
+    /// At a known successor: link slot.
+    Linked(usize),
+    /// At an address to look up.
+    Lookup,
+    /// Something changed that the outer loop must see.
+    Synchronise,
+    /// The instruction did not complete.
+    Abandoned,
+}
+
+/// An empty cache for code in `memory`.
+pub fn block_cache(memory: &GuestMemory) -> BlockCache {
+    BlockCache::new(RAM_BASE, memory.ram_size().div_ceil(PAGE_SIZE) as usize)
+}
+
+/// Executes at most `budget` instructions. `broadcast` is told of maintenance
+/// for the other vCPUs.
+pub fn run(
+    core: &mut Core,
+    cache: &mut BlockCache,
+    budget: u64,
+    broadcast: &mut dyn FnMut(Maintenance),
+) -> Exit {
+    let mut limit = budget;
+    if let Some(deadline) = core.timer.deadline() {
+        let rises = nanos_until(deadline);
+        if rises > core.run_start {
+            limit = limit.min(rises - core.run_start);
+        }
+    }
+    loop {
+        if core.irq_due() {
+            core.take_irq();
+        }
+        if core.executed >= limit || core.timer_changed {
+            core.timer_changed = false;
+            return Exit::Budget;
+        }
+        // An answered instruction is executed again alone, so that its answers
+        // meet nothing else.
+        let stretch = if core.answers.is_empty() { limit } else { core.executed + 1 };
+        core.answered = 0;
+        run_blocks(core, cache, stretch);
+        match core.event.take() {
+            None => core.answers.clear(),
+            Some(Event::Exit(exit)) => return exit,
+            Some(Event::Exception { class, syndrome, address }) => {
+                core.answers.clear();
+                core.take_exception(class, syndrome, address);
+            }
+        }
+        for what in std::mem::take(&mut core.maintenance) {
+            apply_to_code(core, cache, what);
+            broadcast(what);
+        }
+        if cache.is_full() {
+            core.tlb.flush_fetch();
+            cache.clear();
+        }
+    }
+}
+
+/// Drops decoded code that is told to be stale, here or by another vCPU.
+pub fn apply_to_code(core: &mut Core, cache: &mut BlockCache, what: Maintenance) {
+    match what {
+        Maintenance::CodePage(page) => cache.invalidate_page(page),
+        Maintenance::AllCode { .. } => {
+            core.tlb.flush_fetch();
+            cache.clear();
+        }
+        Maintenance::AllTranslations | Maintenance::Asid(_) | Maintenance::Page(_) => {}
+    }
+}
+
+/// Runs block after block until `limit` instructions are retired in this run,
+/// or until something happens; then PC is that of the next instruction.
+fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
+    let Ok(mut id) = find(core, cache) else { return };
+    loop {
+        let (block, ops) = cache.get(id);
+        let links = block.links;
+        let pc = core.regs.pc;
+        let end = run_block(core, ops, pc, limit);
+        if core.executed >= limit {
+            return;
+        }
+        id = match end {
+            End::Linked(slot) if links[slot] != blocks::NONE => links[slot],
+            End::Linked(slot) => {
+                let Ok(next) = find(core, cache) else { return };
+                if (core.regs.pc ^ pc) & !PAGE_MASK == 0 {
+                    cache.link(id, slot, next);
+                }
+                next
+            }
+            End::Lookup => {
+                let Ok(next) = find(core, cache) else { return };
+                next
+            }
+            End::Synchronise | End::Abandoned => return,
+        };
+    }
+}
+
+/// Runs one block, or as much of it as `limit` allows. Counts what is retired
+/// and leaves PC at the next instruction.
+#[inline(always)]
+fn run_block(core: &mut Core, ops: &[Op], pc: u64, limit: u64) -> End {
+    let before = core.executed;
+    let allowed = ((limit - before) as usize).min(ops.len());
+    let mut at = pc;
+    for op in &ops[..allowed] {
+        let done = before + (at.wrapping_sub(pc) >> 2);
+        let end = match execute(core, op, at, done) {
+            Flow::Next => {
+                at = at.wrapping_add(4);
+                continue;
+            }
+            Flow::Taken(target) => {
+                core.regs.pc = target;
+                End::Linked(TAKEN)
+            }
+            Flow::NotTaken => {
+                core.regs.pc = at.wrapping_add(4);
+                End::Linked(FALLS)
+            }
+            Flow::Indirect(target) => {
+                core.regs.pc = target;
+                End::Lookup
+            }
+            Flow::Synchronise => {
+                core.regs.pc = at.wrapping_add(4);
+                End::Synchronise
+            }
+            Flow::Exception => {
+                core.regs.pc = at.wrapping_add(4);
+                End::Abandoned
+            }
+            Flow::Returned => End::Synchronise,
+            Flow::Abandoned => {
+                core.regs.pc = at;
+                core.executed = done;
+                return End::Abandoned;
+            }
+        };
+        core.executed = done + 1;
+        return end;
+    }
+    core.executed = before + allowed as u64;
+    core.regs.pc = at;
+    End::Linked(FALLS)
+}
+
+/// The block at PC, decoded if it is new.
+fn find(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> {
+    let pc = core.regs.pc;
+    let who = core.who & AS_EL0;
+    if let Some(page) = core.tlb.fetch(pc, who)
+        && pc & 3 == 0
+        && !core.il
+    {
+        let id = cache.at(page, pc);
+        if id != blocks::NONE {
+            return Ok(id);
+        }
+    }
+    find_slow(core, cache)
+}
+
+#[cold]
+fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> {
+    let pc = core.regs.pc;
+    let who = core.who & AS_EL0;
+    if core.il {
+        return Err(core.raise(class::ILLEGAL_STATE, 0, None));
+    }
+    if pc & 3 != 0 {
+        return Err(core.raise(class::PC_ALIGNMENT, 0, Some(pc)));
+    }
+    let leaf = match walk(&core.memory, &core.sys, pc) {
+        Ok(leaf) => leaf,
+        Err(fault) => return Err(instruction_abort(core, fault.status)),
+    };
+    if !(if core.el0 { leaf.exec_el0 } else { leaf.exec_el1 }) {
+        return Err(instruction_abort(core, status::PERMISSION | leaf.level));
+    }
+    let Some(page) = cache.page(leaf.page) else {
+        return Err(instruction_abort(core, status::EXTERNAL));
+    };
+    core.tlb.insert_fetch(pc, who, page, leaf.global);
+    let id = cache.at(page, pc);
+    if id != blocks::NONE {
+        return Ok(id);
+    }
+    let memory = &core.memory;
+    // The page is inside memory: cache.page knows no other.
+    Ok(cache.decode(page, pc, |pa| memory.read_u32(pa).unwrap_or(0)))
+}
+
+#[cold]
+fn instruction_abort(core: &mut Core, status: u8) -> Abandoned {
+    let class = if core.el0 { class::INSTRUCTION_ABORT_LOWER } else { class::INSTRUCTION_ABORT_SAME };
+    let pc = core.regs.pc;
+    core.raise(class, u32::from(status), Some(pc))
+}

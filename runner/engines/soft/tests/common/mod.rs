@@ -1,0 +1,12 @@
+//! What the differential tests share: reproducible random numbers, and QEMU's user-mode emulator as the
+//! oracle. The emulator runs static programs that are written here word by word, so that a test machine
+//! needs no assembler.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod assembly;
+pub mod elf;
+pub mod encodings;
+pub mod operands;
+pub mod qemu;
+pub mod random;
