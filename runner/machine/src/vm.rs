@@ -256,7 +256,7 @@ impl<E: Engine> Vm<E> {
     /// When something will happen by itself, in nanoseconds.
     fn next_event(&self) -> Option<u64> {
         let timers = self.vcpus.iter().filter(|p| p.power != Power::Off).filter_map(|p| p.vcpu.deadline());
-        timers.chain(self.machine.deadline()).min().map(nanos_until).filter(|&at| at > self.now)
+        timers.chain(self.machine.deadline()).map(nanos_until).filter(|&at| at > self.now).min()
     }
 
     /// Everything but memory. Taken between two runs.

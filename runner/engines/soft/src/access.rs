@@ -91,11 +91,24 @@ impl Core {
         self.store_slow(va, T::SIZE, value.widen(), access)
     }
 
+    /// Stores two words as STP does: device memory sees two accesses (Arm ARM
+    /// B2.2.1), and a fault of the second undoes the first.
+    #[inline(always)]
+    pub fn store_words(&mut self, va: u64, first: u32, second: u32) -> Result<(), Abandoned> {
+        let pair = u64::from(first) | (u64::from(second) << 32);
+        let entry = self.tlb.data(va);
+        if entry.write == self.tlb.tag(va, self.who) && (va & PAGE_MASK) + 8 <= PAGE_SIZE {
+            return self.store_value(va, pair);
+        }
+        let access = Access { who: self.who, write: true, maintenance: false };
+        self.store_parts(va, 8, 4, u128::from(pair), access)
+    }
+
     /// Loads `size` bytes as `access.who`.
     #[inline(never)]
     pub fn load_slow(&mut self, va: u64, size: usize, access: Access) -> Result<u128, Abandoned> {
         let mut bytes = [0; 16];
-        self.each_part(va, size, access, |core, va, place, range| match place {
+        self.each_part(va, size, 8, access, |core, va, place, range| match place {
             Place::Ram(ptr) => {
                 // SAFETY: each_part gives a pointer to as many bytes of guest
                 // memory as the range is long.
@@ -114,8 +127,19 @@ impl Core {
     /// Stores the low `size` bytes of `value` as `access.who`.
     #[inline(never)]
     pub fn store_slow(&mut self, va: u64, size: usize, value: u128, access: Access) -> Result<(), Abandoned> {
+        self.store_parts(va, size, 8, value, access)
+    }
+
+    fn store_parts(
+        &mut self,
+        va: u64,
+        size: usize,
+        widest: usize,
+        value: u128,
+        access: Access,
+    ) -> Result<(), Abandoned> {
         let bytes = value.to_le_bytes();
-        self.each_part(va, size, access, |core, va, place, range| match place {
+        self.each_part(va, size, widest, access, |core, va, place, range| match place {
             Place::Ram(ptr) => {
                 // SAFETY: as in load_slow.
                 unsafe { std::ptr::copy_nonoverlapping(bytes[range.clone()].as_ptr(), ptr, range.len()) };
@@ -131,12 +155,13 @@ impl Core {
 
     /// Finds every page of an access before touching any, so that one that
     /// faults on its second page changes nothing; then calls `part` for each
-    /// piece. Device memory is met in naturally aligned pieces of up to eight
+    /// piece. Device memory is met in naturally aligned pieces of up to `widest`
     /// bytes.
     fn each_part(
         &mut self,
         va: u64,
         size: usize,
+        widest: usize,
         access: Access,
         mut part: impl FnMut(&mut Core, u64, Place, std::ops::Range<usize>) -> Result<(), Abandoned>,
     ) -> Result<(), Abandoned> {
@@ -154,8 +179,8 @@ impl Core {
                 _ if range.is_empty() => {}
                 Place::Ram(_) => part(self, va, place, range)?,
                 Place::Device(pa) => {
-                    let step = range.len().min(8);
-                    if !step.is_power_of_two() || pa % step as u64 != 0 {
+                    let step = range.len().min(widest);
+                    if !step.is_power_of_two() || !pa.is_multiple_of(step as u64) {
                         return Err(self.data_abort(va, status::ALIGNMENT, access));
                     }
                     for offset in (0..range.len()).step_by(step) {
@@ -197,13 +222,20 @@ impl Core {
     /// (Arm ARM B2.10.2 leaves it to the implementation).
     pub fn atomic_place(&mut self, va: u64, size: usize, write: bool) -> Result<*mut u8, Abandoned> {
         let access = Access { who: self.who, write, maintenance: false };
-        if va % size as u64 != 0 {
+        if !va.is_multiple_of(size as u64) {
             return Err(self.data_abort(va, status::ALIGNMENT, access));
         }
         match self.place(va, access)? {
             Place::Ram(ptr) => Ok(ptr),
             Place::Device(_) => Err(self.data_abort(va, status::EXTERNAL, access)),
         }
+    }
+
+    /// The place of an atomic access that reads and then writes: what a read
+    /// would meet too is reported as a read's fault (Arm ARM D24.2.40, WnR).
+    pub fn atomic_update_place(&mut self, va: u64, size: usize) -> Result<*mut u8, Abandoned> {
+        self.atomic_place(va, size, false)?;
+        self.atomic_place(va, size, true)
     }
 
     /// Physical address of `va` for cache maintenance, which faults like a read.

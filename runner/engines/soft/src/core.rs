@@ -137,8 +137,10 @@ pub struct Core {
     pub irq: bool,
     /// Guest time in nanoseconds when the run began.
     pub run_start: u64,
-    /// Instructions retired in this run.
+    /// Instructions retired in this run, before the current block.
     pub executed: u64,
+    /// Address of the first instruction of the current block.
+    pub block_pc: u64,
     /// Work for others and for the block cache, done at the end of the block.
     pub maintenance: Vec<Maintenance>,
     /// The run must end so that the scheduler looks at the timer again.
@@ -189,6 +191,7 @@ impl Core {
             irq: false,
             run_start: 0,
             executed: 0,
+            block_pc: 0,
             maintenance: Vec::new(),
             timer_changed: false,
         };

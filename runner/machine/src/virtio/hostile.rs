@@ -105,21 +105,21 @@ fn blk_request() -> impl Strategy<Value = (Vec<u32>, u32)> {
 /// A request that may be one of a display's, with room for most responses.
 fn gpu_request() -> impl Strategy<Value = (Vec<u32>, u32)> {
     let format = prop_oneof![9 => prop::sample::select(vec![1u32, 2, 3, 4, 67, 68, 121, 134]), 1 => number()];
-    let side = || prop_oneof![5 => 1..24u32, 4 => Just(64u32), 1 => number()];
+    let side = || prop_oneof![9 => 1..24u32, 4 => Just(64u32), 1 => number()];
     let rect = || {
-        let at = || prop_oneof![5 => Just(0u32), 4 => 0..24u32, 1 => number()];
+        let at = || prop_oneof![9 => Just(0u32), 4 => 0..24u32, 1 => number()];
         [at().boxed(), at().boxed(), side().boxed(), side().boxed()]
     };
-    let id = || 0..4u32;
+    let id = || prop_oneof![1 => Just(0u32), 4 => Just(1), 4 => Just(2), 2 => Just(3)];
     let entry = (address(), prop_oneof![5 => 0..0x5000u32, 1 => any::<u32>()])
         .prop_map(|(address, len)| vec![address as u32, (address >> 32) as u32, len, 0]);
     let body = prop_oneof![
-        3 => (id(), format, side(), side()).prop_map(|(id, f, w, h)| (0x101, vec![id, f, w, h])),
+        2 => (id(), format, side(), side()).prop_map(|(id, f, w, h)| (0x101, vec![id, f, w, h])),
         1 => id().prop_map(|id| (0x102, vec![id, 0])),
         3 => (rect(), 0..9u32, id())
             .prop_map(|(rect, s, id)| (0x103, [&rect[..], &[u32::from(s == 8), id]].concat())),
         3 => (rect(), id()).prop_map(|(rect, id)| (0x104, [&rect[..], &[id, 0]].concat())),
-        4 => (rect(), number(), id())
+        8 => (rect(), number(), id())
             .prop_map(|(rect, at, id)| (0x105, [&rect[..], &[if at < 40 { 0 } else { at }, 0, id, 0]].concat())),
         3 => (id(), vec(entry, 0..6), 0..9u32).prop_map(|(id, entries, lie)| {
             let count = entries.len() as u32 + u32::from(lie == 8);
@@ -136,12 +136,17 @@ fn gpu_request() -> impl Strategy<Value = (Vec<u32>, u32)> {
     )
 }
 
-fn request() -> impl Strategy<Value = (Vec<u32>, u32)> {
-    prop_oneof![
-        5 => gpu_request(),
-        3 => blk_request(),
-        1 => (vec(any::<u32>(), 0..24), 0..1200u32),
-    ]
+/// Words that are a request of no device.
+fn any_request() -> impl Strategy<Value = (Vec<u32>, u32)> {
+    (vec(any::<u32>(), 0..24), 0..1200u32)
+}
+
+/// Requests that give a display two images with backing: the steps then reach
+/// beyond the first checks.
+fn gpu_setup() -> [Vec<u32>; 4] {
+    let create = |id, width, height| vec![0x101, 0, 0, 0, 0, 0, id, 1, width, height];
+    let attach = |id, at: u32, len| vec![0x106, 0, 0, 0, 0, 0, id, 1, DATA as u32 + at, 0, len, 0];
+    [create(1, 64, 64), attach(1, 0x1_0000, 0x5000), create(2, 20, 30), attach(2, 0x1_0100, 2400)]
 }
 
 #[derive(Clone, Debug)]
@@ -160,13 +165,14 @@ enum Step {
     Config(u64, u8, u64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(request: BoxedStrategy<(Vec<u32>, u32)>) -> impl Strategy<Value = Step> {
+    let request = prop_oneof![9 => request, 1 => any_request()];
     let queue = 0..2usize;
     prop_oneof![
         2 => (queue.clone(), 0..24u16, vec(descriptor(), 1..12)).prop_map(|(q, at, d)| Step::Table(q, at, d)),
-        2 => (0..0x1000u64, request()).prop_map(|(at, (words, _))| Step::Data(DATA + at * 16, words)),
+        2 => (0..0x1000u64, request.clone()).prop_map(|(at, (words, _))| Step::Data(DATA + at * 16, words)),
         3 => (queue.clone(), prop_oneof![9 => 0..24u16, 1 => any::<u16>()]).prop_map(|(q, h)| Step::Offer(q, h)),
-        30 => (queue.clone(), request()).prop_map(|(q, (words, room))| Step::Request(q, words, room)),
+        30 => (prop_oneof![4 => Just(0usize), 1 => Just(1)], request).prop_map(|(q, (words, room))| Step::Request(q, words, room)),
         3 => queue.clone().prop_map(Step::Notify),
         1 => (queue, any::<u16>()).prop_map(|(q, index)| Step::Index(q, index)),
         1 => (0..0x140u64, prop::sample::select(vec![1u8, 2, 4, 8]), any::<u64>())
@@ -175,16 +181,20 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What a driver that keeps to the rings' rules does, whatever its requests say.
-fn polite_step() -> impl Strategy<Value = Step> {
-    step().prop_filter("keeps the rules", |step| {
+fn polite_step(request: BoxedStrategy<(Vec<u32>, u32)>) -> impl Strategy<Value = Step> {
+    step(request).prop_filter("keeps the rules", |step| {
         matches!(step, Step::Data(..) | Step::Request(..) | Step::Notify(..) | Step::Config(..))
     })
 }
 
 /// Takes the steps with rings where only the device writes, and checks after
 /// each that the used ring is sound.
-fn drive<D: VirtioDevice>(make: fn() -> D, steps: &[Step], polite: bool) {
+fn drive<D: VirtioDevice>(make: fn() -> D, before: &[Vec<u32>], steps: &[Step], polite: bool) {
     let mut driver = Driver::new(make());
+    for words in before {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        driver.request(0, &[&bytes], &[24]);
+    }
     let mut outstanding = BTreeMap::new();
     let queues = driver.transport.device().queue_sizes().len();
     for step in steps {
@@ -296,20 +306,20 @@ fn register_write() -> impl Strategy<Value = (u64, u8, u32)> {
 }
 
 macro_rules! hostile {
-    ($($device:ident: $cases:literal),*) => { $(
+    ($($device:ident: $cases:literal, $request:expr, $before:expr;)*) => { $(
         mod $device {
             use super::*;
             proptest! {
                 #![proptest_config(ProptestConfig::with_cases($cases))]
 
                 #[test]
-                fn requests_are_answered_or_fault(steps in vec(step(), 1..60)) {
-                    drive(super::$device, &steps, false);
+                fn requests_are_answered_or_fault(steps in vec(step($request.boxed()), 1..60)) {
+                    drive(super::$device, &$before, &steps, false);
                 }
 
                 #[test]
-                fn strange_requests_in_sound_rings_are_answered(steps in vec(polite_step(), 1..60)) {
-                    drive(super::$device, &steps, true);
+                fn strange_requests_in_sound_rings_are_answered(steps in vec(polite_step($request.boxed()), 1..60)) {
+                    drive(super::$device, &$before, &steps, true);
                 }
 
                 #[test]
@@ -324,4 +334,10 @@ macro_rules! hostile {
     )* };
 }
 
-hostile!(blk: 200, rng: 100, gpu: 400, keyboard: 100, tablet: 100);
+hostile! {
+    blk: 200, blk_request(), [];
+    rng: 50, any_request(), [];
+    gpu: 500, gpu_request(), gpu_setup();
+    keyboard: 100, any_request(), [];
+    tablet: 100, any_request(), [];
+}

@@ -14,7 +14,7 @@ pub(super) fn decode(word: u32) -> Option<Op> {
     let vector = bit(word, 26);
     match (bits(word, 29, 28), vector) {
         (0b00, true) => structures(word),
-        (0b00, false) => exclusive(word),
+        (0b00, false) if !bit(word, 24) => exclusive(word),
         (0b01, _) if !bit(word, 24) => literal(word),
         (0b10, _) => pair(word),
         (0b11, _) => single(word),

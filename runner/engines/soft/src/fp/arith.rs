@@ -265,10 +265,94 @@ fn step<F: Format>(env: &mut Env, a: u64, b: u64, constant: u64, halvings: i32) 
     let constant = unpack::<F>(env, constant);
     let sign = ua.sign != ub.sign;
     match (ua.class, ub.class) {
-        (Class::Infinity, Class::Zero) | (Class::Zero, Class::Infinity) | (Class::Zero, _) | (_, Class::Zero) => {
-            round::<F>(env, mode, false, constant.exp - halvings, constant.sig.into())
-        }
+        (Class::Infinity, Class::Zero)
+        | (Class::Zero, Class::Infinity)
+        | (Class::Zero, _)
+        | (_, Class::Zero) => round::<F>(env, mode, false, constant.exp - halvings, constant.sig.into()),
         (Class::Infinity, _) | (_, Class::Infinity) => signed::<F>(sign, F::INFINITY),
         _ => round_sum::<F>(env, mode, Term::new(&constant), Term::product(&ua, &ub), halvings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fp::{Double, Single, fpcr};
+    use proptest::prelude::*;
+
+    /// No flag is set at first, so the host's arithmetic is not taken: it is the witness here.
+    const QUIET: Env = Env { fpcr: 0, fpsr: 0 };
+
+    fn check<F: Host>(ours: impl Fn(&mut Env) -> u64, host: u64) -> Result<(), TestCaseError> {
+        let (mut slow, mut fast) = (QUIET, Env { fpsr: fpsr::IXC, ..QUIET });
+        let (exact, quick) = (ours(&mut slow), ours(&mut fast));
+        prop_assert_eq!(exact, quick);
+        prop_assert_eq!(slow.fpsr | fpsr::IXC, fast.fpsr);
+        // NaNs are Arm's own affair.
+        let is_nan = |bits: u64| bits & !F::SIGN > F::INFINITY;
+        prop_assert_eq!(is_nan(exact), is_nan(host));
+        if !is_nan(host) {
+            prop_assert_eq!(exact, host);
+        }
+        Ok(())
+    }
+
+    fn check_all<F: Host>(a: u64, b: u64, c: u64) -> Result<(), TestCaseError> {
+        check::<F>(|env| add::<F>(env, a, b), F::host_add(a, b))?;
+        check::<F>(|env| sub::<F>(env, a, b), F::host_sub(a, b))?;
+        check::<F>(|env| mul::<F>(env, a, b), F::host_mul(a, b))?;
+        check::<F>(|env| div::<F>(env, a, b), F::host_div(a, b))?;
+        check::<F>(|env| sqrt::<F>(env, a), F::host_sqrt(a))?;
+        check::<F>(|env| mul_add::<F>(env, c, a, b), F::host_fma(a, b, c))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn doubles_are_as_on_the_host(a: u64, b: u64, c: u64) {
+            check_all::<Double>(a, b, c)?;
+        }
+
+        #[test]
+        fn singles_are_as_on_the_host(a: u32, b: u32, c: u32) {
+            check_all::<Single>(a.into(), b.into(), c.into())?;
+        }
+
+        /// Exponents so close that terms overlap, cancel, and round.
+        #[test]
+        fn neighbours_are_as_on_the_host(
+            a in any::<u64>(), b in any::<u64>(), c in any::<u64>(), d in 0..120u64, e in 0..120u64,
+        ) {
+            let near = |bits: u64, offset: u64| bits & 0x800f_ffff_ffff_ffff | (960 + offset) << 52;
+            check_all::<Double>(near(a, 60), near(b, d), near(c, e))?;
+        }
+    }
+
+    #[test]
+    fn rounding_modes_bracket_the_exact_result() {
+        let third = |mode: u32| {
+            let mut env = Env { fpcr: mode << fpcr::RMODE.trailing_zeros(), fpsr: 0 };
+            let bits = div::<Double>(&mut env, 1f64.to_bits(), 3f64.to_bits());
+            assert_eq!(env.fpsr, fpsr::IXC);
+            bits
+        };
+        let below = 0x3fd5_5555_5555_5555;
+        assert_eq!([third(0), third(1), third(2), third(3)], [below, below + 1, below, below]);
+    }
+
+    /// Tininess is found before rounding: this product rounds up to the smallest normal number.
+    #[test]
+    fn underflow_is_seen_before_rounding() {
+        let almost_one = 0x3fef_ffff_ffff_ffff;
+        let smallest = f64::MIN_POSITIVE.to_bits();
+        for fpsr_before in [0, fpsr::IXC] {
+            let mut env = Env { fpcr: 0, fpsr: fpsr_before };
+            assert_eq!(mul::<Double>(&mut env, smallest, almost_one), smallest);
+            assert_eq!(env.fpsr, fpsr::IXC | fpsr::UFC);
+        }
+        let mut env = Env { fpcr: fpcr::FZ, fpsr: 0 };
+        assert_eq!(mul::<Double>(&mut env, smallest, almost_one), 0);
+        assert_eq!(env.fpsr, fpsr::UFC);
     }
 }

@@ -1,6 +1,6 @@
 //! Conversions between formats, to and from integers, and to integral values.
 
-use super::round::{Rounding, round, shift_right_sticky};
+use super::round::{Rounding, round};
 use super::{Class, Env, Format, fpcr, fpsr, quieten, signed, unpack};
 
 /// FPConvert: from one format to another, rounding as `mode` says.
@@ -44,17 +44,30 @@ pub fn convert<From: Format, To: Format>(env: &mut Env, bits: u64, mode: Roundin
 /// `None` if it is 2^64 or more.
 #[inline]
 fn to_magnitude(mode: Rounding, negative: bool, sig: u64, exp: i32) -> Option<(u64, bool)> {
-    match exp {
-        1.. => None,
-        0 => Some((sig, false)),
-        _ => {
-            // Integer part above bit 64, fraction below; beyond 64 places only stickiness counts.
-            let fixed = shift_right_sticky(u128::from(sig) << 64, (-exp).min(200) as u32);
-            let (int, frac) = ((fixed >> 64) as u64, fixed as u64);
-            let up = mode.increments(negative, int & 1 != 0, frac >> 63 != 0, frac << 1 != 0);
-            Some((int.checked_add(u64::from(up))?, frac != 0))
-        }
+    // The integer part, and the fraction from its first bit down.
+    let (int, frac) = match exp {
+        1.. => return None,
+        0 => (sig, 0),
+        -63..0 => (sig >> -exp, sig << (64 + exp)),
+        -64 => (0, sig),
+        _ => (0, 1),
+    };
+    let up = mode.increments(negative, int & 1 != 0, frac >> 63 != 0, frac << 1 != 0);
+    Some((int.checked_add(u64::from(up))?, frac != 0))
+}
+
+/// The number `magnitude / 2^fbits`, if it has no more bits than fit the fraction. `magnitude` is not zero,
+/// and `fbits` so small that the result is normal.
+#[inline]
+fn exactly<F: Format>(sign: bool, magnitude: u64, fbits: u32) -> Option<u64> {
+    let top = magnitude.ilog2();
+    if top > F::FRAC_BITS {
+        return None;
     }
+    let sig = magnitude << (F::FRAC_BITS - top);
+    // The integer bit adds one to the exponent.
+    let biased = F::BIAS as u32 + top - fbits - 1;
+    Some(signed::<F>(sign, (u64::from(biased) << F::FRAC_BITS) + sig))
 }
 
 /// FPToFixed: to an integer of `width` bits (32 or 64) of a value scaled by `2^fbits`. Values out of
@@ -106,7 +119,10 @@ pub fn from_fixed<F: Format>(env: &mut Env, value: u64, fbits: u32, is_signed: b
     }
     let sign = is_signed && (value as i64) < 0;
     let magnitude = if sign { value.wrapping_neg() } else { value };
-    round::<F>(env, mode, sign, -(fbits as i32), magnitude.into())
+    match exactly::<F>(sign, magnitude, fbits) {
+        Some(bits) => bits,
+        None => round::<F>(env, mode, sign, -(fbits as i32), magnitude.into()),
+    }
 }
 
 /// FPRoundInt: to an integral value in the same format; `exact` raises the inexact flag (FRINTX).
@@ -130,6 +146,9 @@ pub fn round_to_integral<F: Format>(env: &mut Env, bits: u64, mode: Rounding, ex
     if magnitude == 0 {
         return signed::<F>(u.sign, 0);
     }
-    // At most FRAC_BITS + 1 bits long, so exact in the format.
-    round::<F>(env, mode, u.sign, 0, magnitude.into())
+    match exactly::<F>(u.sign, magnitude, 0) {
+        Some(bits) => bits,
+        // Rounded up to the next power of two.
+        None => round::<F>(env, mode, u.sign, 0, magnitude.into()),
+    }
 }

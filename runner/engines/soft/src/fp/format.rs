@@ -119,9 +119,7 @@ macro_rules! host {
             fn host_fma(a: u64, b: u64, c: u64) -> u64 {
                 let (a, b, c) = (a as $bits, b as $bits, c as $bits);
                 u64::from(
-                    <$float>::from_bits(a)
-                        .mul_add(<$float>::from_bits(b), <$float>::from_bits(c))
-                        .to_bits(),
+                    <$float>::from_bits(a).mul_add(<$float>::from_bits(b), <$float>::from_bits(c)).to_bits(),
                 )
             }
         }

@@ -167,7 +167,7 @@ impl Core {
     pub(super) fn store_release(&mut self, op: &Op) -> Result<(), Abandoned> {
         let (size, va) = (1usize << op.s, self.address(op));
         let value = self.regs.x[usize::from(op.d)];
-        if va % size as u64 != 0 {
+        if !va.is_multiple_of(size as u64) {
             self.atomic_place(va, size, true)?;
         }
         fence(Ordering::SeqCst);
@@ -177,7 +177,7 @@ impl Core {
     }
 
     fn load_ordered(&mut self, va: u64, size: usize) -> Result<u64, Abandoned> {
-        if va % size as u64 != 0 {
+        if !va.is_multiple_of(size as u64) {
             self.atomic_place(va, size, false)?;
         }
         let value = by_size!(size, load_plain!(self, va));
@@ -188,7 +188,7 @@ impl Core {
     /// CAS and its forms: `a` gets what was there.
     pub(super) fn compare_and_swap(&mut self, op: &Op) -> Result<(), Abandoned> {
         let size = 1usize << op.s;
-        let ptr = self.atomic_place(self.address(op), size, true)?;
+        let ptr = self.atomic_update_place(self.address(op), size)?;
         let (old, new) = (self.regs.x[usize::from(op.m)], self.regs.x[usize::from(op.d)]);
         let seen = by_size!(size, host_swap_if!(ptr, old, new));
         self.regs.x[usize::from(op.a)] = seen;
@@ -199,7 +199,7 @@ impl Core {
     /// and its successor are stored.
     pub(super) fn compare_and_swap_pair(&mut self, op: &Op) -> Result<(), Abandoned> {
         let wide = op.s == 3;
-        let ptr = self.atomic_place(self.address(op), if wide { 16 } else { 8 }, true)?;
+        let ptr = self.atomic_update_place(self.address(op), if wide { 16 } else { 8 })?;
         let pair = |core: &Core, n: u8| {
             let (n, n1) = (u32::from(n), u32::from(n) + 1);
             join(core.regs.read_x(n), core.regs.read_x(n1), wide)
@@ -216,7 +216,7 @@ impl Core {
     /// LDADD, LDCLR, LDEOR, LDSET, LDSMAX, LDSMIN, LDUMAX, LDUMIN, SWP.
     pub(super) fn atomic(&mut self, op: &Op) -> Result<(), Abandoned> {
         let size = 1usize << op.s;
-        let ptr = self.atomic_place(self.address(op), size, true)?;
+        let ptr = self.atomic_update_place(self.address(op), size)?;
         let operand = self.regs.x[usize::from(op.m)];
         let old = by_size!(size, host_update!(ptr, op.t, operand));
         self.regs.x[usize::from(op.d)] = old;

@@ -56,9 +56,9 @@ macro_rules! attempt {
     };
 }
 
-/// Executes `op` at `pc`, after `done` instructions of this run.
+/// Executes `op`, which is at address `pc()`.
 #[inline(always)]
-pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
+pub(super) fn execute(core: &mut Core, op: &Op, pc: impl Fn() -> u64) -> Flow {
     macro_rules! x {
         ($field:ident) => {
             core.regs.x[usize::from(op.$field)]
@@ -91,7 +91,7 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
     }
     macro_rules! branch_if {
         ($condition:expr) => {
-            if $condition { Flow::Taken(pc.wrapping_add(op.imm)) } else { Flow::NotTaken }
+            if $condition { Flow::Taken(pc().wrapping_add(op.imm)) } else { Flow::NotTaken }
         };
     }
     // Addresses of the single-register loads and stores.
@@ -169,11 +169,11 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
     }
 
     match op.kind {
-        Kind::Undefined => undefined(core, op.imm as u32, pc),
+        Kind::Undefined => undefined(core, op.imm as u32, pc()),
 
         Kind::Const => set!(op.imm),
-        Kind::Adr => set!(pc.wrapping_add(op.imm)),
-        Kind::Adrp => set!((pc & !0xfff).wrapping_add(op.imm)),
+        Kind::Adr => set!(pc().wrapping_add(op.imm)),
+        Kind::Adrp => set!((pc() & !0xfff).wrapping_add(op.imm)),
         Kind::Movk64 => set!((x!(n) & !(0xffffu64 << op.s)) | op.imm),
         Kind::Movk32 => set!((x!(n) & 0xffff_ffff & !(0xffffu64 << op.s)) | op.imm),
 
@@ -367,13 +367,13 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
         Kind::Smsubl => set!(x!(a).wrapping_sub((i64::from(w!(n) as i32) * i64::from(w!(m) as i32)) as u64)),
         Kind::Umaddl => set!(x!(a).wrapping_add(u64::from(w!(n)) * u64::from(w!(m)))),
         Kind::Umsubl => set!(x!(a).wrapping_sub(u64::from(w!(n)) * u64::from(w!(m)))),
-        Kind::Smulh => set!((i128::from(x!(n) as i64) * i128::from(x!(m) as i64) >> 64) as u64),
-        Kind::Umulh => set!((u128::from(x!(n)) * u128::from(x!(m)) >> 64) as u64),
+        Kind::Smulh => set!(((i128::from(x!(n) as i64) * i128::from(x!(m) as i64)) >> 64) as u64),
+        Kind::Umulh => set!(((u128::from(x!(n)) * u128::from(x!(m))) >> 64) as u64),
 
-        Kind::B => Flow::Taken(pc.wrapping_add(op.imm)),
+        Kind::B => Flow::Taken(pc().wrapping_add(op.imm)),
         Kind::Bl => {
-            core.regs.x[30] = pc.wrapping_add(4);
-            Flow::Taken(pc.wrapping_add(op.imm))
+            core.regs.x[30] = pc().wrapping_add(4);
+            Flow::Taken(pc().wrapping_add(op.imm))
         }
         Kind::Bcond => branch_if!(holds(core.regs.nzcv, op.s)),
         Kind::Cbz64 => branch_if!(x!(n) == 0),
@@ -385,7 +385,7 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
         Kind::Br | Kind::Ret => Flow::Indirect(x!(n)),
         Kind::Blr => {
             let target = x!(n);
-            core.regs.x[30] = pc.wrapping_add(4);
+            core.regs.x[30] = pc().wrapping_add(4);
             Flow::Indirect(target)
         }
 
@@ -428,17 +428,17 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
             Flow::Synchronise
         }
         Kind::Mrs => {
-            let value = attempt!(core.read_register(op.imm as u16, field(op.d), done, pc));
+            let value = attempt!(core.read_register(op.imm as u16, field(op.d), pc()));
             set!(value)
         }
         Kind::Msr => {
             let value = x!(d);
-            attempt!(core.write_register(op.imm as u16, value, field(op.d), done, pc));
+            attempt!(core.write_register(op.imm as u16, value, field(op.d), pc()));
             Flow::Synchronise
         }
         Kind::Sys => {
             let value = x!(d);
-            attempt!(core.system_instruction(op.imm as u16, value, field(op.d), pc));
+            attempt!(core.system_instruction(op.imm as u16, value, field(op.d), pc()));
             Flow::Synchronise
         }
 
@@ -507,9 +507,9 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
         Kind::StrWExt => store!(u32, extended!()),
         Kind::StrHExt => store!(u16, extended!()),
         Kind::StrBExt => store!(u8, extended!()),
-        Kind::LdrXLit => load!(u64, u64, u64, pc.wrapping_add(op.imm)),
-        Kind::LdrWLit => load!(u32, u32, u64, pc.wrapping_add(op.imm)),
-        Kind::LdrSwLit => load!(u32, i32, i64, pc.wrapping_add(op.imm)),
+        Kind::LdrXLit => load!(u64, u64, u64, pc().wrapping_add(op.imm)),
+        Kind::LdrWLit => load!(u32, u32, u64, pc().wrapping_add(op.imm)),
+        Kind::LdrSwLit => load!(u32, i32, i64, pc().wrapping_add(op.imm)),
         Kind::Ldtr => Flow::from(load_unprivileged(core, op)),
         Kind::Sttr => Flow::from(store_unprivileged(core, op)),
 
@@ -546,8 +546,7 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
         }
         Kind::StpW => {
             let (va, after) = pair_address(core, op);
-            let pair = u64::from(w!(d)) | (u64::from(w!(a)) << 32);
-            attempt!(core.store_value::<u64>(va, pair));
+            attempt!(core.store_words(va, w!(d), w!(a)));
             core.regs.x[usize::from(op.n)] = after;
             Flow::Next
         }
@@ -575,7 +574,7 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: u64, done: u64) -> Flow {
             Flow::from(core.store_value::<u64>(va, value))
         }),
         Kind::LdrVec | Kind::StrVec | Kind::LdrVecExt | Kind::StrVecExt | Kind::LdrVecLit => {
-            vector!(Flow::from(core.vector_single(op, pc)))
+            vector!(Flow::from(core.vector_single(op, pc())))
         }
         Kind::LdpVec | Kind::StpVec => vector!(Flow::from(core.vector_pair(op))),
         Kind::VecStructure => vector!(Flow::from(core.vector_structures(op.word()))),

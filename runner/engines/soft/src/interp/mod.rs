@@ -70,7 +70,9 @@ pub fn run(
         }
     }
     loop {
-        if core.irq_due() {
+        // Not in the middle of an instruction that the machine has answered:
+        // its access would be made again after the handler.
+        if core.answers.is_empty() && core.irq_due() {
             core.take_irq();
         }
         if core.executed >= limit || core.timer_changed {
@@ -85,9 +87,15 @@ pub fn run(
         match core.event.take() {
             None => core.answers.clear(),
             Some(Event::Exit(exit)) => return exit,
-            Some(Event::Exception { class, syndrome, address }) => {
+            Some(Event::Exception { class: ec, syndrome, address }) => {
                 core.answers.clear();
-                core.take_exception(class, syndrome, address);
+                // An instruction that does not complete takes its time all the
+                // same; else a guest without a working vector would never
+                // spend its budget. SVC has completed.
+                if ec != class::SVC {
+                    core.executed += 1;
+                }
+                core.take_exception(ec, syndrome, address);
             }
         }
         for what in std::mem::take(&mut core.maintenance) {
@@ -149,20 +157,18 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
 fn run_block(core: &mut Core, ops: &[Op], pc: u64, limit: u64) -> End {
     let before = core.executed;
     let allowed = ((limit - before) as usize).min(ops.len());
-    let mut at = pc;
-    for op in &ops[..allowed] {
-        let done = before + (at.wrapping_sub(pc) >> 2);
-        let end = match execute(core, op, at, done) {
-            Flow::Next => {
-                at = at.wrapping_add(4);
-                continue;
-            }
+    core.block_pc = pc;
+    for (index, op) in ops[..allowed].iter().enumerate() {
+        // Few instructions need their own address, so it is not counted along.
+        let at = || pc.wrapping_add(index as u64 * 4);
+        let end = match execute(core, op, at) {
+            Flow::Next => continue,
             Flow::Taken(target) => {
                 core.regs.pc = target;
                 End::Linked(TAKEN)
             }
             Flow::NotTaken => {
-                core.regs.pc = at.wrapping_add(4);
+                core.regs.pc = at().wrapping_add(4);
                 End::Linked(FALLS)
             }
             Flow::Indirect(target) => {
@@ -170,25 +176,25 @@ fn run_block(core: &mut Core, ops: &[Op], pc: u64, limit: u64) -> End {
                 End::Lookup
             }
             Flow::Synchronise => {
-                core.regs.pc = at.wrapping_add(4);
+                core.regs.pc = at().wrapping_add(4);
                 End::Synchronise
             }
             Flow::Exception => {
-                core.regs.pc = at.wrapping_add(4);
+                core.regs.pc = at().wrapping_add(4);
                 End::Abandoned
             }
             Flow::Returned => End::Synchronise,
             Flow::Abandoned => {
-                core.regs.pc = at;
-                core.executed = done;
+                core.regs.pc = at();
+                core.executed = before + index as u64;
                 return End::Abandoned;
             }
         };
-        core.executed = done + 1;
+        core.executed = before + index as u64 + 1;
         return end;
     }
     core.executed = before + allowed as u64;
-    core.regs.pc = at;
+    core.regs.pc = pc.wrapping_add(allowed as u64 * 4);
     End::Linked(FALLS)
 }
 
@@ -212,9 +218,6 @@ fn find(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> {
 fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> {
     let pc = core.regs.pc;
     let who = core.who & AS_EL0;
-    if core.il {
-        return Err(core.raise(class::ILLEGAL_STATE, 0, None));
-    }
     if pc & 3 != 0 {
         return Err(core.raise(class::PC_ALIGNMENT, 0, Some(pc)));
     }
@@ -228,6 +231,10 @@ fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> 
     let Some(page) = cache.page(leaf.page) else {
         return Err(instruction_abort(core, status::EXTERNAL));
     };
+    // After the faults of the fetch (Arm ARM D1.3.5.5).
+    if core.il {
+        return Err(core.raise(class::ILLEGAL_STATE, 0, None));
+    }
     core.tlb.insert_fetch(pc, who, page, leaf.global);
     let id = cache.at(page, pc);
     if id != blocks::NONE {

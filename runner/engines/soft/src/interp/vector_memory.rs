@@ -158,11 +158,11 @@ impl Core {
         let lane = 1usize << log2;
         let at = index as usize * lane;
         let mut loaded = [0u128; 4];
-        for i in 0..elements {
+        for (i, slot) in loaded.iter_mut().enumerate().take(elements) {
             let va = base.wrapping_add((i * lane) as u64);
             let register = (rt + i) % 32;
             if load {
-                loaded[i] = self.load_sized(va, log2)?;
+                *slot = self.load_sized(va, log2)?;
             } else {
                 let mut value = [0; 16];
                 value[..lane].copy_from_slice(&self.regs.v[register].to_le_bytes()[at..at + lane]);

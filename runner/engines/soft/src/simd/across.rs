@@ -81,12 +81,8 @@ fn four_floats(word: u32) -> Option<Op> {
         return None;
     }
     Some(match (size(word) >> 1, bits(word, 12, 5)) {
-        (0, 0b01100) => {
-            ("FMAXNMV", |regs, word| reduce::<Single>(regs, word, 4, compare::max_num::<Single>))
-        }
-        (_, 0b01100) => {
-            ("FMINNMV", |regs, word| reduce::<Single>(regs, word, 4, compare::min_num::<Single>))
-        }
+        (0, 0b01100) => ("FMAXNMV", |regs, word| reduce::<Single>(regs, word, 4, compare::max_num::<Single>)),
+        (_, 0b01100) => ("FMINNMV", |regs, word| reduce::<Single>(regs, word, 4, compare::min_num::<Single>)),
         (0, 0b01111) => ("FMAXV", |regs, word| reduce::<Single>(regs, word, 4, compare::max::<Single>)),
         (_, 0b01111) => ("FMINV", |regs, word| reduce::<Single>(regs, word, 4, compare::min::<Single>)),
         _ => return None,

@@ -4,6 +4,7 @@ use crate::regs::Regs;
 
 use super::Op;
 use super::fields::{bits, rd, rn, size, u};
+use super::operand::unary;
 
 /// Doubles in the field of AES, modulo x^8 + x^4 + x^3 + x + 1.
 const fn double(a: u8) -> u8 {
@@ -36,12 +37,7 @@ const SUBSTITUTE: [u8; 256] = {
             n += 1;
         }
         let b = inverse;
-        table[i] = b
-            ^ b.rotate_left(1)
-            ^ b.rotate_left(2)
-            ^ b.rotate_left(3)
-            ^ b.rotate_left(4)
-            ^ 0x63;
+        table[i] = b ^ b.rotate_left(1) ^ b.rotate_left(2) ^ b.rotate_left(3) ^ b.rotate_left(4) ^ 0x63;
         i += 1;
     }
     table
@@ -63,12 +59,20 @@ fn substitute_and_shift(state: u128, table: &[u8; 256], step: usize) -> u128 {
     u128::from_le_bytes(std::array::from_fn(|i| table[usize::from(state[(i + step * 4 * (i % 4)) % 16])]))
 }
 
-/// Multiplies each column by the circulant matrix whose first row is `row`.
-fn mix_columns(state: u128, row: [u8; 4]) -> u128 {
-    let state = state.to_le_bytes();
-    u128::from_le_bytes(std::array::from_fn(|i| {
-        (0..4).fold(0, |sum, j| sum ^ multiply(state[i / 4 * 4 + j], row[(4 + j - i % 4) % 4]))
-    }))
+/// Doubles each of four bytes in the field.
+fn double_each(a: u32) -> u32 {
+    ((a & 0x7f7f_7f7f) << 1) ^ (((a >> 7) & 0x0101_0101) * 0x1b)
+}
+
+/// Multiplies a column by the circulant matrix 2, 3, 1, 1 (FIPS 197, 5.1.3).
+fn mix_column(a: u32) -> u32 {
+    let next = a.rotate_right(8);
+    double_each(a ^ next) ^ next ^ a.rotate_right(16) ^ a.rotate_right(24)
+}
+
+/// Multiplies by 14, 11, 13, 9, which is the circulant matrix 5, 0, 4, 0 and then the one above.
+fn unmix_column(a: u32) -> u32 {
+    mix_column(a ^ double_each(double_each(a ^ a.rotate_right(16))))
 }
 
 /// Cryptographic AES.
@@ -86,10 +90,10 @@ pub(super) fn lookup(word: u32) -> Option<Op> {
             regs.v[rd(word)] = substitute_and_shift(state, &SUBSTITUTE_INVERSE, 3);
         }),
         0b00110 => ("AESMC", |regs, word| {
-            regs.v[rd(word)] = mix_columns(regs.v[rn(word)], [2, 3, 1, 1]);
+            unary::<u32>(regs, word, mix_column);
         }),
         0b00111 => ("AESIMC", |regs, word| {
-            regs.v[rd(word)] = mix_columns(regs.v[rn(word)], [14, 11, 13, 9]);
+            unary::<u32>(regs, word, unmix_column);
         }),
         _ => return None,
     })
@@ -97,6 +101,7 @@ pub(super) fn lookup(word: u32) -> Option<Op> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Lane;
     use super::*;
 
     /// FIPS 197, Appendix B: the first round of the example cipher, column by column.
@@ -106,9 +111,11 @@ mod tests {
         let start = bytes(0x193de3bea0f4e22b9ac68d2ae9f84808);
         let shifted = substitute_and_shift(start, &SUBSTITUTE, 1);
         assert_eq!(shifted, bytes(0xd4bf5d30e0b452aeb84111f11e2798e5));
-        let mixed = mix_columns(shifted, [2, 3, 1, 1]);
+        let columns = u32::map(u32::load(&shifted), mix_column);
+        let mut mixed = 0;
+        u32::store(columns, &mut mixed);
         assert_eq!(mixed, bytes(0x046681e5e0cb199a48f8d37a2806264c));
-        assert_eq!(mix_columns(mixed, [14, 11, 13, 9]), shifted);
+        assert_eq!(u32::map(columns, unmix_column), u32::load(&shifted));
         assert_eq!(substitute_and_shift(shifted, &SUBSTITUTE_INVERSE, 3), start);
     }
 }

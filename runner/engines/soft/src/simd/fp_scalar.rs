@@ -104,8 +104,7 @@ fn compare_registers<F: Host, const SIGNALS: bool>(regs: &mut Regs, word: u32) {
 }
 
 fn compare_zero<F: Host, const SIGNALS: bool>(regs: &mut Regs, word: u32) {
-    regs.nzcv =
-        flags(with_env(regs, |env, regs| compare::<F>(env, read::<F>(regs, rn(word)), 0, SIGNALS)));
+    regs.nzcv = flags(with_env(regs, |env, regs| compare::<F>(env, read::<F>(regs, rn(word)), 0, SIGNALS)));
 }
 
 /// ConditionHolds of the `cond` field.
@@ -147,9 +146,8 @@ fn to_register<F: Host, const WIDTH: u32, const SIGNED: bool>(
     fbits: u32,
     mode: Rounding,
 ) {
-    let value = with_env(regs, |env, regs| {
-        to_fixed::<F>(env, read::<F>(regs, rn(word)), fbits, WIDTH, SIGNED, mode)
-    });
+    let value =
+        with_env(regs, |env, regs| to_fixed::<F>(env, read::<F>(regs, rn(word)), fbits, WIDTH, SIGNED, mode));
     regs.write_x(rd(word) as u32, value);
 }
 
@@ -283,9 +281,7 @@ fn one_source(word: u32) -> Option<Op> {
 }
 
 fn from_half<F: Format>(regs: &mut Regs, word: u32) {
-    scalar(regs, word, |env, regs| {
-        convert::<Half, F>(env, read::<Half>(regs, rn(word)), env.rounding())
-    });
+    scalar(regs, word, |env, regs| convert::<Half, F>(env, read::<Half>(regs, rn(word)), env.rounding()));
 }
 
 fn two_sources(word: u32) -> Option<Op> {

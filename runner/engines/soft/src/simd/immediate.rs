@@ -4,6 +4,8 @@ use crate::regs::Regs;
 
 use super::Op;
 use super::fields::{bits, q, rd, u};
+use super::lanes::Lane;
+use super::operand::write;
 
 /// The eight bits of the immediate, abcdefgh.
 #[inline]
@@ -42,7 +44,7 @@ fn expand(word: u32) -> u64 {
         0b1100 => replicate(imm8 << 8 | 0xff, 32),
         0b1101 => replicate(imm8 << 16 | 0xffff, 32),
         0b1110 if !u(word) => replicate(imm8, 8),
-        0b1110 => (0..8).fold(0, |all, i| all | (imm8 >> i & 1) * 0xff << (8 * i)),
+        0b1110 => (0..8).fold(0, |all, i| all | ((imm8 >> i & 1) * 0xff) << (8 * i)),
         _ if !u(word) => replicate(expand_single(imm8), 32),
         _ => expand_double(imm8),
     }
@@ -51,10 +53,8 @@ fn expand(word: u32) -> u64 {
 #[inline]
 fn update(regs: &mut Regs, word: u32, f: impl Fn(u64, u64) -> u64) {
     let imm = expand(word);
-    let d = regs.v[rd(word)];
-    let low = f(d as u64, imm);
-    let high = if q(word) { f((d >> 64) as u64, imm) } else { 0 };
-    regs.v[rd(word)] = u128::from(high) << 64 | u128::from(low);
+    let d = u64::load(&regs.v[rd(word)]);
+    write::<u64>(regs, word, u64::map(d, |d| f(d, imm)));
 }
 
 /// Advanced SIMD modified immediate.

@@ -21,6 +21,8 @@ pub(super) trait Lane: Copy + Ord + 'static {
 
     fn load(register: &u128) -> Self::Vector;
     fn store(lanes: Self::Vector, register: &mut u128);
+    /// Computes each lane from its number.
+    fn from_lanes(f: impl Fn(usize) -> Self) -> Self::Vector;
     /// The same element all over.
     fn splat(self) -> Self::Vector;
     /// Applies `f` to each element.
@@ -112,7 +114,7 @@ pub(super) trait Widen: Lane {
     fn sum_pairs(a: Self::Vector) -> <Self::Wide as Lane>::Vector;
 
     /// Makes narrow elements of wide ones; see [`Widen::zip_narrow`].
-    #[inline]
+    #[inline(always)]
     fn narrow<const UPPER: bool>(
         a: <Self::Wide as Lane>::Vector,
         register: &mut u128,
@@ -130,29 +132,38 @@ macro_rules! lane {
             const ZERO: Self = 0;
             const ONES: Self = !0;
 
-            #[inline]
+            #[inline(always)]
             fn load(register: &u128) -> Self::Vector {
                 // SAFETY: both types are 16 bytes of plain integers, the source the stricter aligned.
                 unsafe { *std::ptr::from_ref(register).cast() }
             }
-            #[inline]
+            #[inline(always)]
             fn store(lanes: Self::Vector, register: &mut u128) {
                 // SAFETY: as in `load`.
                 unsafe { *std::ptr::from_mut(register).cast() = lanes }
             }
-            #[inline]
+            #[inline(always)]
+            fn from_lanes(f: impl Fn(usize) -> Self) -> Self::Vector {
+                // Not `array::from_fn`, which is left out of line when `f` is large.
+                let mut lanes = [0; _];
+                for (i, lane) in lanes.iter_mut().enumerate() {
+                    *lane = f(i);
+                }
+                lanes
+            }
+            #[inline(always)]
             fn splat(self) -> Self::Vector {
                 [self; _]
             }
-            #[inline]
+            #[inline(always)]
             fn map(a: Self::Vector, f: impl Fn(Self) -> Self) -> Self::Vector {
                 from_fn(|i| f(a[i]))
             }
-            #[inline]
+            #[inline(always)]
             fn zip(a: Self::Vector, b: Self::Vector, f: impl Fn(Self, Self) -> Self) -> Self::Vector {
                 from_fn(|i| f(a[i], b[i]))
             }
-            #[inline]
+            #[inline(always)]
             fn zip3(
                 a: Self::Vector,
                 b: Self::Vector,
@@ -239,11 +250,11 @@ macro_rules! widen {
             fn low(wide: $wide) -> Self {
                 wide as $t
             }
-            #[inline]
+            #[inline(always)]
             fn zip_long<const UPPER: bool>(
                 a: Self::Vector,
                 b: Self::Vector,
-                        f: impl Fn($wide, $wide) -> $wide,
+                f: impl Fn($wide, $wide) -> $wide,
             ) -> <$wide as Lane>::Vector {
                 const HALF: usize = 64 / $t::BITS as usize;
                 if UPPER {
@@ -252,11 +263,11 @@ macro_rules! widen {
                     from_fn(|i| f($wide::from(a[i]), $wide::from(b[i])))
                 }
             }
-            #[inline]
+            #[inline(always)]
             fn zip_wide<const UPPER: bool>(
                 a: <$wide as Lane>::Vector,
                 b: Self::Vector,
-                        f: impl Fn($wide, $wide) -> $wide,
+                f: impl Fn($wide, $wide) -> $wide,
             ) -> <$wide as Lane>::Vector {
                 const HALF: usize = 64 / $t::BITS as usize;
                 if UPPER {
@@ -265,12 +276,12 @@ macro_rules! widen {
                     from_fn(|i| f(a[i], $wide::from(b[i])))
                 }
             }
-            #[inline]
+            #[inline(always)]
             fn zip3_long<const UPPER: bool>(
                 acc: <$wide as Lane>::Vector,
                 a: Self::Vector,
                 b: Self::Vector,
-                        f: impl Fn($wide, $wide, $wide) -> $wide,
+                f: impl Fn($wide, $wide, $wide) -> $wide,
             ) -> <$wide as Lane>::Vector {
                 const HALF: usize = 64 / $t::BITS as usize;
                 if UPPER {
@@ -279,12 +290,12 @@ macro_rules! widen {
                     from_fn(|i| f(acc[i], $wide::from(a[i]), $wide::from(b[i])))
                 }
             }
-            #[inline]
+            #[inline(always)]
             fn zip_narrow<const UPPER: bool>(
                 a: <$wide as Lane>::Vector,
                 b: <$wide as Lane>::Vector,
                 register: &mut u128,
-                        f: impl Fn($wide, $wide) -> $t,
+                f: impl Fn($wide, $wide) -> $t,
             ) {
                 const HALF: usize = 64 / $t::BITS as usize;
                 // SAFETY: as in `store`.
@@ -300,9 +311,9 @@ macro_rules! widen {
                     lanes[HALF..].fill(0);
                 }
             }
-            #[inline]
+            #[inline(always)]
             fn sum_pairs(a: Self::Vector) -> <$wide as Lane>::Vector {
-                from_fn(|i| $wide::from(a[2 * i]) + $wide::from(a[2 * i + 1]))
+                from_fn(|i| $wide::from(a[2 * i]).wrapping_add($wide::from(a[2 * i + 1])))
             }
         }
     };

@@ -60,12 +60,20 @@ impl Operand for Element {
 #[inline]
 pub(super) fn write<T: Lane>(regs: &mut Regs, word: u32, lanes: T::Vector) {
     let d = &mut regs.v[rd(word)];
+    // All lanes are stored, whatever comes of them: a store that depended on the form would split the
+    // lanes' computation into pieces that are no longer the host's vector instructions.
     T::store(lanes, d);
     if is_scalar(word) {
-        *d = u128::from(*d as u64 & T::ONES.raw());
+        keep(d, T::ONES.raw());
     } else if !q(word) {
-        *d = u128::from(*d as u64);
+        keep(d, u64::MAX);
     }
+}
+
+/// Zeros all bits but those of `mask`. Out of line, so that it stays apart from the computation.
+#[inline(never)]
+fn keep(register: &mut u128, mask: u64) {
+    *register = u128::from(*register as u64 & mask);
 }
 
 /// Vd = f(Vn)
@@ -275,4 +283,6 @@ macro_rules! float_size {
     };
 }
 
-pub(super) use {any_size, any_size_signed, float_size, halves, halves_by_sign, instance, to_word, to_word_signed};
+pub(super) use {
+    any_size, any_size_signed, float_size, halves, halves_by_sign, instance, to_word, to_word_signed,
+};

@@ -2,26 +2,28 @@
 
 use crate::regs::Regs;
 
-use super::fields::{bits, count, q, rd, rm, rn, size};
+use super::fields::{bits, q, rd, rm, rn, size};
 use super::lanes::Lane;
 use super::operand::{any_size, instance, write};
 use super::{Handler, Op};
 
 /// Fills the lanes of the result: `f` gets the lanes of Vn, those of Vm, and the number of a lane.
-#[inline]
+#[inline(always)]
 fn each<T: Lane>(regs: &mut Regs, word: u32, f: impl Fn(&[T], &[T], usize) -> T) {
     let (a, b) = (T::load(&regs.v[rn(word)]), T::load(&regs.v[rm(word)]));
-    let lanes = count(word, T::BITS);
-    let (a, b) = (&a.as_ref()[..lanes], &b.as_ref()[..lanes]);
-    let mut result = T::ZERO.splat();
-    for (i, out) in result.as_mut()[..lanes].iter_mut().enumerate() {
-        *out = f(a, b, i);
-    }
+    let (a, b) = (a.as_ref(), b.as_ref());
+    // Two loops of known length, which unroll.
+    let result = if q(word) {
+        T::from_lanes(|i| f(a, b, i))
+    } else {
+        let half = a.len() / 2;
+        T::from_lanes(|i| f(&a[..half], &b[..half], i % half))
+    };
     write::<T>(regs, word, result);
 }
 
 /// ZIP1 (`part` 0) takes the lower halves in turn, ZIP2 (1) the upper.
-#[inline]
+#[inline(always)]
 fn zip<T: Lane>(regs: &mut Regs, word: u32, part: usize) {
     each::<T>(regs, word, |a, b, i| {
         let from = if i % 2 == 0 { a } else { b };
@@ -30,7 +32,7 @@ fn zip<T: Lane>(regs: &mut Regs, word: u32, part: usize) {
 }
 
 /// UZP1 takes the even lanes of both, UZP2 the odd.
-#[inline]
+#[inline(always)]
 fn unzip<T: Lane>(regs: &mut Regs, word: u32, part: usize) {
     each::<T>(regs, word, |a, b, i| {
         let i = 2 * i + part;
@@ -39,7 +41,7 @@ fn unzip<T: Lane>(regs: &mut Regs, word: u32, part: usize) {
 }
 
 /// TRN1 takes the even lanes of both in turn, TRN2 the odd.
-#[inline]
+#[inline(always)]
 fn transpose<T: Lane>(regs: &mut Regs, word: u32, part: usize) {
     each::<T>(regs, word, |a, b, i| {
         let from = if i % 2 == 0 { a } else { b };

@@ -49,8 +49,12 @@ fn sha1_schedule1(regs: &mut Regs, word: u32) {
     let d = load(regs, rd(word));
     let [_, n1, n2, n3] = load(regs, rn(word));
     let first = (d[0] ^ n1).rotate_left(1);
-    let words =
-        [first, (d[1] ^ n2).rotate_left(1), (d[2] ^ n3).rotate_left(1), d[3].rotate_left(1) ^ first.rotate_left(1)];
+    let words = [
+        first,
+        (d[1] ^ n2).rotate_left(1),
+        (d[2] ^ n3).rotate_left(1),
+        d[3].rotate_left(1) ^ first.rotate_left(1),
+    ];
     store(regs, rd(word), words);
 }
 

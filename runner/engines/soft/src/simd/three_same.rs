@@ -3,7 +3,7 @@
 
 use crate::regs::Regs;
 
-use super::fields::{bits, count, q, rd, rm, rn, size, u};
+use super::fields::{bits, count, q, rm, rn, size, u};
 use super::lanes::Lane;
 use super::operand::{
     Operand, Whole, any_size, any_size_signed, binary, each, instance, lane, saturate, saturated, ternary,
@@ -156,16 +156,17 @@ pub(super) fn multiply_high_rounding<T: Lane, O: Operand>(regs: &mut Regs, word:
 #[inline]
 fn pairwise<T: Lane>(regs: &mut Regs, word: u32, f: impl Fn(T, T) -> T) {
     let (a, b) = (T::load(&regs.v[rn(word)]), T::load(&regs.v[rm(word)]));
-    let mut result = T::ZERO.splat();
-    let combine = |out: &mut [T], from: &[T]| {
-        for (out, pair) in out.iter_mut().zip(from.chunks_exact(2)) {
-            *out = f(pair[0], pair[1]);
-        }
+    let (a, b) = (a.as_ref(), b.as_ref());
+    let combine = |i: usize, half: usize| {
+        let (from, i) = if i < half { (a, i) } else { (b, i % half) };
+        f(from[2 * i], from[2 * i + 1])
     };
-    let lanes = count(word, T::BITS);
-    let (low, high) = result.as_mut().split_at_mut(lanes / 2);
-    combine(low, &a.as_ref()[..lanes]);
-    combine(high, &b.as_ref()[..lanes]);
+    // Two loops of known length, which unroll.
+    let result = if q(word) {
+        T::from_lanes(|i| combine(i, a.len() / 2))
+    } else {
+        T::from_lanes(|i| combine(i, (a.len() / 4).max(1)))
+    };
     write::<T>(regs, word, result);
 }
 
@@ -183,9 +184,8 @@ fn pairwise_minimum<T: Lane>(regs: &mut Regs, word: u32) {
 
 /// A bitwise operation on Vd, Vn and Vm.
 #[inline]
-fn bitwise(regs: &mut Regs, word: u32, f: impl Fn(u128, u128, u128) -> u128) {
-    let result = f(regs.v[rd(word)], regs.v[rn(word)], regs.v[rm(word)]);
-    regs.v[rd(word)] = if q(word) { result } else { u128::from(result as u64) };
+fn bitwise(regs: &mut Regs, word: u32, f: impl Fn(u64, u64, u64) -> u64) {
+    ternary::<u64, Whole>(regs, word, f);
 }
 
 fn logical(word: u32) -> Op {

@@ -6,7 +6,8 @@ use crate::regs::Regs;
 use super::fields::{bits, is_scalar, q, rd, rn, size, u};
 use super::lanes::{Lane, Widen};
 use super::operand::{
-    any_size, any_size_signed, each, instance, lane, saturate, saturated, to_word, to_word_signed, unary, write,
+    any_size, any_size_signed, each, instance, lane, saturate, saturated, to_word, to_word_signed, unary,
+    write,
 };
 use super::{Handler, Op, fp_two_register};
 
@@ -99,11 +100,7 @@ fn extract_narrow<T: Widen>(regs: &mut Regs, word: u32) {
 }
 
 /// SQXTN, UQXTN, SQXTUN: to elements of `T` from those of `W`, twice as wide.
-pub(super) fn saturating_narrow<W: Lane, T: Lane>(
-    regs: &mut Regs,
-    word: u32,
-    f: impl Fn(i128) -> i128,
-) {
+pub(super) fn saturating_narrow<W: Lane, T: Lane>(regs: &mut Regs, word: u32, f: impl Fn(i128) -> i128) {
     let source = regs.v[rn(word)];
     let lanes = if is_scalar(word) { 1 } else { (128 / W::BITS) as usize };
     let (mut result, mut any) = (0, false);
@@ -138,9 +135,9 @@ fn reverse_bits(regs: &mut Regs, word: u32) {
 fn count_bits(regs: &mut Regs, word: u32) {
     unary::<u8>(regs, word, |a| {
         // Sums within ever larger groups of bits: unlike count_ones, it stays in vector registers.
-        let a = a - (a >> 1 & 0x55);
-        let a = (a & 0x33) + (a >> 2 & 0x33);
-        (a + (a >> 4)) & 0x0f
+        let a = a.wrapping_sub(a >> 1 & 0x55);
+        let a = (a & 0x33).wrapping_add(a >> 2 & 0x33);
+        a.wrapping_add(a >> 4) & 0x0f
     });
 }
 

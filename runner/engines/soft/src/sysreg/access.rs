@@ -29,9 +29,10 @@ enum El0 {
 }
 
 impl Core {
-    /// The counter once `done` instructions of this run are retired.
-    pub fn counter(&self, done: u64) -> u64 {
-        ticks_from_nanos(self.run_start + done)
+    /// The counter at the instruction at `pc`, which is of the current block.
+    pub fn counter(&self, pc: u64) -> u64 {
+        let within_block = pc.wrapping_sub(self.block_pc) / 4;
+        ticks_from_nanos(self.run_start + self.executed + within_block)
     }
 
     fn el0_access(&self, encoding: u16, read: bool) -> El0 {
@@ -64,7 +65,7 @@ impl Core {
     }
 
     /// MRS: the register's value. `rt` is the field of the word.
-    pub fn read_register(&mut self, encoding: u16, rt: u32, done: u64, pc: u64) -> Result<u64, Abandoned> {
+    pub fn read_register(&mut self, encoding: u16, rt: u32, pc: u64) -> Result<u64, Abandoned> {
         self.check_level(encoding, true, rt)?;
         if let Some(value) = id::read(encoding, self.index) {
             return Ok(value);
@@ -103,11 +104,11 @@ impl Core {
             // OSLM is 0b10: the lock is there (Arm ARM D24.3.20).
             name::OSLSR_EL1 => 0b1000 | (u64::from(self.sys.os_lock) << 1),
             name::CNTFRQ_EL0 => COUNTER_HZ,
-            name::CNTVCT_EL0 | name::CNTPCT_EL0 => self.counter(done),
+            name::CNTVCT_EL0 | name::CNTPCT_EL0 => self.counter(pc),
             name::CNTV_CVAL_EL0 => self.timer.cval,
-            name::CNTV_TVAL_EL0 => u64::from(self.timer.cval.wrapping_sub(self.counter(done)) as u32),
+            name::CNTV_TVAL_EL0 => u64::from(self.timer.cval.wrapping_sub(self.counter(pc)) as u32),
             name::CNTV_CTL_EL0 => {
-                let reached = self.timer.ctl & 1 != 0 && self.counter(done) >= self.timer.cval;
+                let reached = self.timer.ctl & 1 != 0 && self.counter(pc) >= self.timer.cval;
                 self.timer.ctl | (u64::from(reached) << 2)
             }
             _ if is_gic(encoding) => match self.machine_answer() {
@@ -127,7 +128,6 @@ impl Core {
         encoding: u16,
         value: u64,
         rt: u32,
-        done: u64,
         pc: u64,
     ) -> Result<(), Abandoned> {
         self.check_level(encoding, false, rt)?;
@@ -159,7 +159,7 @@ impl Core {
                 self.timer_changed = true;
             }
             name::CNTV_TVAL_EL0 => {
-                self.timer.cval = self.counter(done).wrapping_add(value as i32 as u64);
+                self.timer.cval = self.counter(pc).wrapping_add(value as i32 as u64);
                 self.timer_changed = true;
             }
             name::CNTV_CTL_EL0 => {

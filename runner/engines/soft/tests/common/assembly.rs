@@ -25,22 +25,22 @@ pub fn load_constant(rd: u32, value: u64) -> [u32; 2] {
 
 /// LDR Xt, [Xn, #offset]
 pub fn ldr_x(rt: u32, rn: u32, offset: u32) -> u32 {
-    0xf940_0000 | offset / 8 << 10 | rn << 5 | rt
+    0xf940_0000 | (offset / 8) << 10 | rn << 5 | rt
 }
 
 /// STR Xt, [Xn, #offset]
 pub fn str_x(rt: u32, rn: u32, offset: u32) -> u32 {
-    0xf900_0000 | offset / 8 << 10 | rn << 5 | rt
+    0xf900_0000 | (offset / 8) << 10 | rn << 5 | rt
 }
 
 /// LDR Qt, [Xn, #offset]
 pub fn ldr_q(rt: u32, rn: u32, offset: u32) -> u32 {
-    0x3dc0_0000 | offset / 16 << 10 | rn << 5 | rt
+    0x3dc0_0000 | (offset / 16) << 10 | rn << 5 | rt
 }
 
 /// STR Qt, [Xn, #offset]
 pub fn str_q(rt: u32, rn: u32, offset: u32) -> u32 {
-    0x3d80_0000 | offset / 16 << 10 | rn << 5 | rt
+    0x3d80_0000 | (offset / 16) << 10 | rn << 5 | rt
 }
 
 /// ADD Xd, Xn, #imm

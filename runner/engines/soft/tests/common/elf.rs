@@ -36,9 +36,7 @@ pub fn executable(code: &[u32], data: &[u8], zeroed: usize) -> Vec<u8> {
     let mut segment = |flags: u32, offset: usize, address: u64, in_file: usize, in_memory: usize| {
         file.extend(LOAD.to_le_bytes());
         file.extend(flags.to_le_bytes());
-        for word in
-            [offset as u64, address, address, in_file as u64, in_memory as u64, PAGE as u64]
-        {
+        for word in [offset as u64, address, address, in_file as u64, in_memory as u64, PAGE as u64] {
             file.extend(word.to_le_bytes());
         }
     };

@@ -5,8 +5,11 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod assembly;
+pub mod differential;
+pub mod disassembler;
 pub mod elf;
 pub mod encodings;
+pub mod engine;
 pub mod operands;
 pub mod qemu;
 pub mod random;

@@ -6,8 +6,8 @@
 //! window shows.
 //!
 //! A saved state holds no pixels, since a frame can be read again from the guest
-//! memory behind it. Loading reads and shows the image on the screen at once,
-//! and any other one when it is next used. A guest that had drawn but not yet
+//! memory behind it. Loading shows the image on the screen at once; the host's
+//! copy of any image is made when it is next used. A guest that had drawn but not yet
 //! transferred shows that drawing early, and an image whose backing was detached
 //! is black: the next frame mends both.
 
@@ -388,7 +388,7 @@ impl VirtioDevice for Gpu {
                     .ok()
                     .filter(|shown| rect.is_within(shown.width, shown.height))
                     .ok_or_else(|| refuse(format!("its screen shows what resource {resource} has not")))?;
-                self.screen.show(&shown.image(memory), &rect);
+                self.screen.show(&shown.loaded_image(memory), &rect);
             }
         }
         (self.width, self.height, self.events) = (width, height, events);

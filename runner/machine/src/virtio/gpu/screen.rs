@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{protocol::Rect, resource::Format};
+use crate::memory::GuestMemory;
+
+use super::{
+    protocol::Rect,
+    resource::{Backing, Format},
+};
 
 /// The frame that the guest shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,14 +67,11 @@ impl Screen {
     fn copy(&mut self, image: &Image<'_>, scanout: &Rect, damage: &Rect) -> bool {
         let (left, top) = ((damage.x - scanout.x) as usize, (damage.y - scanout.y) as usize);
         let (width, row_len) = (damage.width as usize, self.width as usize);
-        let mut changed = false;
+        let (mut changed, mut scratch) = (false, Vec::new());
         for row in 0..damage.height as usize {
             let to = (top + row) * row_len + left;
-            let (Some(target), Some(source)) =
-                (self.pixels.get_mut(to..to + width), image.row(damage.x, damage.y as usize + row, width))
-            else {
-                break;
-            };
+            let source = image.row(damage.x, damage.y as usize + row, width, &mut scratch);
+            let (Some(target), Some(source)) = (self.pixels.get_mut(to..to + width), source) else { break };
             changed |= image.format.convert_row(source, target);
         }
         changed
@@ -80,13 +82,31 @@ impl Screen {
 pub(super) struct Image<'a> {
     pub format: Format,
     pub width: u32,
-    pub bytes: &'a [u8],
+    pub source: Source<'a>,
+}
+
+/// Where an image's bytes are.
+pub(super) enum Source<'a> {
+    /// In the host's copy.
+    Copy(&'a [u8]),
+    /// Still in the guest's memory; zero where there is none.
+    Backing(Option<&'a Backing>, &'a GuestMemory),
 }
 
 impl Image<'_> {
-    fn row(&self, x: u32, y: usize, width: usize) -> Option<&[u8]> {
+    fn row<'s>(&'s self, x: u32, y: usize, width: usize, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]> {
         let start = (y * self.width as usize + x as usize) * 4;
-        self.bytes.get(start..start + width * 4)
+        match &self.source {
+            Source::Copy(bytes) => bytes.get(start..start + width * 4),
+            Source::Backing(backing, memory) => {
+                scratch.clear();
+                scratch.resize(width * 4, 0);
+                if let Some(backing) = backing {
+                    backing.read(start as u64, scratch, memory);
+                }
+                Some(scratch)
+            }
+        }
     }
 }
 
@@ -118,10 +138,10 @@ mod tests {
         let mut bytes = vec![0; 4 * 4 * 4];
         let scanout = Rect { x: 1, y: 1, width: 2, height: 3 };
         let mut screen = Screen::default();
-        screen.show(&Image { format: Format::Bgrx, width: 4, bytes: &bytes }, &scanout);
+        screen.show(&Image { format: Format::Bgrx, width: 4, source: Source::Copy(&bytes) }, &scanout);
         assert_eq!((screen.width, screen.height, screen.active, screen.generation), (2, 3, true, 1));
         bytes[(2 * 4 + 2) * 4..][..4].copy_from_slice(&[0x33, 0x22, 0x11, 0xff]);
-        let image = Image { format: Format::Bgrx, width: 4, bytes: &bytes };
+        let image = Image { format: Format::Bgrx, width: 4, source: Source::Copy(&bytes) };
         screen.update(&image, &scanout, &Rect { x: 0, y: 0, width: 1, height: 4 });
         screen.update(&image, &scanout, &Rect { x: 0, y: 0, width: 4, height: 2 });
         assert_eq!(screen.generation, 1, "outside the scanout, and outside the change");

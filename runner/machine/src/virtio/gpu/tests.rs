@@ -242,6 +242,18 @@ fn wrong_requests_get_their_error() {
     ] {
         assert_eq!(transfer(&mut driver, 1, rect, offset), expected, "{rect:?} {offset}");
     }
+    create(&mut driver, 2, 64, 48);
+    attach(&mut driver, 2, 64 * 1024);
+    for rect in [
+        Rect { x: 1, ..WHOLE },
+        Rect { y: 48, height: 1, ..WHOLE },
+        Rect { width: 65, height: 1, ..WHOLE },
+        Rect { height: 0, ..WHOLE },
+        Rect { width: 0, ..WHOLE },
+        Rect { x: u32::MAX, width: 2, ..WHOLE },
+    ] {
+        assert_eq!(transfer(&mut driver, 2, rect, 0), 0x1205, "{rect:?}, though there is backing");
+    }
     let answer = driver.request(0, &[&[0; 23]], &[24]);
     assert_eq!(answer.bytes[..4], 0x1200u32.to_le_bytes());
     assert_eq!(driver.request(0, &[&header(0x100)], &[10]).len, 10, "as much as there is room for");
@@ -323,12 +335,13 @@ fn a_restored_display_shows_its_frame_before_the_guest_runs() {
     // The other resource is read when it is shown.
     assert_eq!(set_scanout(&mut driver, 8, WHOLE), 0x1100);
     assert_eq!(screen(&driver).pixels, expected(WHOLE, 5));
-    // And drawing goes on.
-    draw(&driver, &backing, 64, 48, 3);
-    transfer(&mut driver, 7, Rect { height: 1, ..WHOLE }, 0);
+    // And drawing goes on: a new first row.
+    let row = expected(Rect { height: 1, ..WHOLE }, 3);
+    driver.memory.write(backing[0].0, &bytes(&row)).unwrap();
+    assert_eq!(transfer(&mut driver, 7, Rect { height: 1, ..WHOLE }, 0), 0x1100);
     set_scanout(&mut driver, 7, WHOLE);
     let mut mixed = expected(WHOLE, 1);
-    mixed[..64].copy_from_slice(&expected(Rect { height: 1, ..WHOLE }, 3));
+    mixed[..64].copy_from_slice(&row);
     assert_eq!(screen(&driver).pixels, mixed);
 }
 

@@ -89,6 +89,24 @@ fn queue_registers_are_fixed_while_a_queue_is_live_and_absent_ones_read_zero() {
 }
 
 #[test]
+fn an_address_is_set_by_halves_and_can_be_set_again() {
+    let mut driver = Driver::unstarted(rng());
+    for (low, high) in [(0xffff_ffff, 0x1111_1111), (0x4000_0010, 2)] {
+        driver.write(reg::QUEUE_DESC_LOW, low);
+        driver.write(reg::QUEUE_DESC_HIGH, high);
+        driver.write(reg::QUEUE_DRIVER_HIGH, high + 1);
+        driver.write(reg::QUEUE_DRIVER_LOW, low);
+        driver.write(reg::QUEUE_DEVICE_LOW, low ^ 1);
+        driver.write(reg::QUEUE_DEVICE_HIGH, high);
+        let queue = &driver.transport.save().transport.queues[0];
+        let whole = |high: u32, low: u32| u64::from(high) * (1 << 32) + u64::from(low);
+        assert_eq!(queue.descriptors, whole(high, low));
+        assert_eq!(queue.available, whole(high + 1, low));
+        assert_eq!(queue.used, whole(high, low ^ 1));
+    }
+}
+
+#[test]
 fn a_queue_outside_memory_stops_the_device_until_reset() {
     let mut driver = Driver::new(rng());
     driver.write(reg::QUEUE_SEL, 0);
