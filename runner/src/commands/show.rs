@@ -1,0 +1,217 @@
+//! What both commands do with a guest that is ready: window or none, script,
+//! picture, signals, and how the end becomes an exit code.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level::emulate_default_handler,
+};
+
+use crate::{
+    error::{Failure, Status},
+    picture, player,
+    report::{Report, Stopwatch, micros},
+    script::{self, Script},
+    session::{Command, End, Handle, Running},
+    terminal,
+    units::parse_duration,
+    window::Window,
+};
+
+/// How a session is shown and driven.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// Run without a window
+    #[arg(long)]
+    pub headless: bool,
+
+    /// Play a script of inputs, waits and screenshots; with --headless its end ends the session
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+
+    /// Write the screen to a PNG file and exit, without a window: at the script's end if there is
+    /// one, else after --after, else before the guest runs
+    #[arg(long, value_name = "FILE")]
+    pub screenshot: Option<PathBuf>,
+
+    /// How long the guest runs before --screenshot, such as 500ms or 2s
+    #[arg(long, value_name = "DURATION", requires = "screenshot", conflicts_with = "script",
+          value_parser = parse_duration)]
+    pub after: Option<Duration>,
+}
+
+impl ShowArgs {
+    /// Whether there is no window.
+    fn windowless(&self) -> bool {
+        self.headless || self.screenshot.is_some()
+    }
+
+    /// Reads the script, before anything is started for it.
+    ///
+    /// # Errors
+    /// If it can't be read or is wrong.
+    pub fn read_script(&self) -> Result<Option<Script>, Failure> {
+        self.script.as_deref().map(read_script).transpose()
+    }
+}
+
+fn read_script(path: &Path) -> Result<Script, Failure> {
+    let failure = |what: String| Failure::new(Status::Script, format!("{}: {what}", path.display()));
+    let len = fs::metadata(path).map_err(|error| failure(error.to_string()))?.len();
+    if len > script::MAX_LEN as u64 {
+        return Err(failure(format!("longer than {} bytes", script::MAX_LEN)));
+    }
+    let text = fs::read_to_string(path).map_err(|error| failure(error.to_string()))?;
+    script::parse(&text).map_err(|error| failure(error.to_string()))
+}
+
+/// Shows a guest that waits for its start, until the session ends.
+///
+/// # Errors
+/// If it ended badly.
+pub fn show(
+    name: &str,
+    session: &Handle,
+    running: Running,
+    args: &ShowArgs,
+    script: Option<Script>,
+    report: &mut Report,
+    clock: Stopwatch,
+) -> Result<(), Failure> {
+    let signal = quit_on_signals(session)?;
+    let result = if args.windowless() {
+        report.first_frame_us = (session.frame().1 > 0).then(|| clock.elapsed_us());
+        windowless(session, args, script.as_ref())
+    } else {
+        windowed(name, session, script, report, clock)
+    };
+    session.send(Command::Quit);
+    let end = session.wait_for_end();
+    session.look(|state| {
+        report.resets_us = state.resets.iter().copied().map(micros).collect();
+        report.first_instruction_us = state.first_instruction.map(|at| clock.at_us(at));
+        report.memory = state.memory;
+    });
+    running.join();
+    // What is said from here on needs ordinary line ends.
+    terminal::restore();
+    let caught = signal.load(Ordering::SeqCst);
+    if caught != 0 {
+        // Ends the process as the signal would have, so that a shell sees it.
+        let _ = emulate_default_handler(caught);
+    }
+    // A bad end explains a script that broke off; without one the script's own error counts.
+    outcome(end).and(result)
+}
+
+fn windowless(session: &Handle, args: &ShowArgs, script: Option<&Script>) -> Result<(), Failure> {
+    if let Some(script) = script {
+        session.send(Command::Start);
+        play(script, session)?;
+    } else if let Some(after) = args.after {
+        session.send(Command::Start);
+        session.wait_until(Some(Instant::now() + after), |state| state.end.clone());
+    } else if args.screenshot.is_none() {
+        session.send(Command::Start);
+        session.wait_for_end();
+    }
+    match &args.screenshot {
+        Some(path) => picture::save(&session.frame().0, path)
+            .map_err(|error| Failure::new(Status::Host, format!("can't write {}: {error}", path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn windowed(
+    name: &str,
+    session: &Handle,
+    script: Option<Script>,
+    report: &mut Report,
+    clock: Stopwatch,
+) -> Result<(), Failure> {
+    session.send(Command::Start);
+    let window = Window::open(name, session.clone()).map_err(|error| {
+        Failure::new(Status::Host, error).hint("use --headless where there is no display")
+    })?;
+    let (played, result) = mpsc::channel();
+    if let Some(script) = script {
+        let session = session.clone();
+        thread::spawn(move || {
+            if let Err(failure) = play(&script, &session) {
+                // First the reason, then what makes the window close.
+                let _ = played.send(failure);
+                session.send(Command::Quit);
+            }
+        });
+    }
+    window
+        .run(|| report.first_frame_us = Some(clock.elapsed_us()))
+        .map_err(|error| Failure::new(Status::Host, error))?;
+    // Closing the window in the middle of a script is a person's choice and no failure.
+    result.try_recv().map_or(Ok(()), Err)
+}
+
+fn play(script: &Script, session: &Handle) -> Result<(), Failure> {
+    player::play(script, session)
+        .map_err(|error| Failure::new(Status::Script, format!("the script failed: {error}")))
+}
+
+/// Ends the session at the first signal that asks for it, the process at the second.
+fn quit_on_signals(session: &Handle) -> Result<Arc<AtomicI32>, Failure> {
+    let caught = Arc::new(AtomicI32::new(0));
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])
+        .map_err(|error| Failure::new(Status::Host, format!("can't catch signals: {error}")))?;
+    let (session, first) = (session.clone(), Arc::clone(&caught));
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            if first.swap(signal, Ordering::SeqCst) != 0 {
+                terminal::restore();
+                let _ = emulate_default_handler(signal);
+            }
+            session.send(Command::Quit);
+        }
+    });
+    Ok(caught)
+}
+
+/// What the end of a session means for whoever started it.
+fn outcome(end: End) -> Result<(), Failure> {
+    let tell = |lines: &[String]| {
+        eprintln!("the last lines of the guest's console:");
+        for line in lines {
+            eprintln!("  {line}");
+        }
+    };
+    match end {
+        End::PoweredOff | End::Quit => Ok(()),
+        End::Restarted => {
+            eprintln!("the guest asked for a restart, which ends the session");
+            Ok(())
+        }
+        End::Panicked(lines) => {
+            tell(&lines);
+            Err(Failure::new(Status::GuestPanic, "the guest's kernel panicked"))
+        }
+        End::Stopped(report, lines) => {
+            tell(&lines);
+            Err(Failure::new(
+                Status::EngineStopped,
+                format!("the engine met something it does not implement: {report}"),
+            )
+            .hint("please report this line; it is a gap in the engine, not in your guest"))
+        }
+        End::Failed(what) => Err(Failure::new(Status::Host, what)),
+    }
+}

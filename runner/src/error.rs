@@ -1,0 +1,92 @@
+//! How a command ends: a status for scripts, a message and a hint for people.
+
+use std::fmt;
+
+/// Why a command failed, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// Anything else.
+    Other = 1,
+    /// The command line makes no sense (clap ends with this one itself).
+    Usage = 2,
+    /// The artifact is missing, damaged or made for another machine.
+    Refused = 3,
+    /// The guest's kernel panicked.
+    GuestPanic = 4,
+    /// The engine met an instruction or register that it doesn't implement.
+    EngineStopped = 5,
+    /// The host failed: no memory, no disk, no display.
+    Host = 6,
+    /// A script's wait ran out, or the guest ended before the script.
+    Script = 7,
+}
+
+/// The table of exit codes, for `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  the guest powered off, or the session was ended by window, script or Ctrl-A x
+  1  any other failure
+  2  wrong usage
+  3  the artifact is refused: missing, damaged, or made for another machine
+  4  the guest's kernel panicked; its last console lines are on standard error
+  5  the engine met something it does not implement; the report is on standard error
+  6  the host failed: memory, files, display
+  7  a script failed
+  128+N  ended by signal N";
+
+/// A command's failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub status: Status,
+    /// What happened, without a capital and a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(status: Status, message: impl fmt::Display) -> Self {
+        Failure { status, message: message.to_string(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        use Status::*;
+        for status in [Other, Usage, Refused, GuestPanic, EngineStopped, Host, Script] {
+            assert!(EXIT_CODES.contains(&format!("\n  {}  ", status as u8)), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn hints_follow_errors() {
+        let failure = Failure::new(Status::Host, "no display").hint("use --headless");
+        assert_eq!(failure.to_string(), "error: no display\nhint: use --headless");
+    }
+}

@@ -1,0 +1,25 @@
+//! Runs guests: boots a kernel, captures a warm base, restores it, and shows it
+//! in a window.
+
+pub mod boot;
+pub mod capture;
+pub mod commands;
+pub mod console;
+pub mod entropy;
+pub mod error;
+pub mod keys;
+pub mod live;
+pub mod memory_image;
+pub mod picture;
+pub mod player;
+pub mod report;
+pub mod restore;
+pub mod script;
+pub mod session;
+pub mod snapshot;
+pub mod spec;
+pub mod terminal;
+pub mod units;
+pub mod window;
+
+pub use spec::MachineSpec;
