@@ -28,10 +28,6 @@ pub const SCREEN_FILE: &str = "screen.png";
 /// can't be read any more.
 pub const FORMAT: u32 = 1;
 
-/// The machine as its guest sees it: devices, layout, engine's registers. It
-/// changes whenever a guest captured before would find another machine.
-pub const MACHINE_VERSION: u32 = 1;
-
 /// The largest state that is read. Real ones are some hundred kilobytes.
 const MAX_STATE: u64 = 64 << 20;
 
@@ -41,7 +37,7 @@ const MAX_STATE: u64 = 64 << 20;
 pub struct Snapshot {
     /// [`FORMAT`].
     pub format: u32,
-    /// [`MACHINE_VERSION`].
+    /// [`machine::VERSION`].
     pub machine_version: u32,
     /// What the machine is made with.
     pub machine: MachineSpec,
@@ -68,7 +64,7 @@ pub enum SnapshotError {
         found: u64,
     },
     /// Another machine's.
-    #[error("the state is of machine version {found}, this program has version {}", MACHINE_VERSION)]
+    #[error("the state is of machine version {found}, this program has version {}", machine::VERSION)]
     Machine {
         /// The state's machine.
         found: u64,
@@ -96,7 +92,7 @@ impl SnapshotError {
 impl Snapshot {
     /// A snapshot in this program's format.
     pub fn new(machine: MachineSpec, has_disk: bool, state: VmState) -> Self {
-        Snapshot { format: FORMAT, machine_version: MACHINE_VERSION, machine, has_disk, state }
+        Snapshot { format: FORMAT, machine_version: machine::VERSION, machine, has_disk, state }
     }
 
     /// Writes the state to a new file: the same state gives the same bytes.
@@ -150,7 +146,7 @@ impl Snapshot {
         if versions.format != u64::from(FORMAT) {
             return Err(SnapshotError::Format { found: versions.format });
         }
-        if versions.machine_version != u64::from(MACHINE_VERSION) {
+        if versions.machine_version != u64::from(machine::VERSION) {
             return Err(SnapshotError::Machine { found: versions.machine_version });
         }
         let snapshot: Snapshot = serde_json::from_slice(bytes).map_err(damaged)?;

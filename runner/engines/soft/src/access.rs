@@ -180,7 +180,9 @@ impl Core {
                 Place::Ram(_) => part(self, va, place, range)?,
                 Place::Device(pa) => {
                     let step = range.len().min(widest);
-                    if !step.is_power_of_two() || !pa.is_multiple_of(step as u64) {
+                    // What one page has of an access over two may be any number of bytes.
+                    let whole = step.is_power_of_two() && range.len().is_multiple_of(step);
+                    if !whole || !pa.is_multiple_of(step as u64) {
                         return Err(self.data_abort(va, status::ALIGNMENT, access));
                     }
                     for offset in (0..range.len()).step_by(step) {

@@ -10,6 +10,7 @@ pub mod disassembler;
 pub mod elf;
 pub mod encodings;
 pub mod engine;
+pub mod guest;
 pub mod operands;
 pub mod qemu;
 pub mod random;
