@@ -1,0 +1,93 @@
+//! The command line: one file for each command.
+
+mod build;
+mod lock;
+mod verify;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Parser, Subcommand};
+use store::Store;
+
+use crate::debian::archive;
+use crate::debian::sources::Mirrors;
+use crate::error::Result;
+use crate::lock::Lock;
+use crate::recipe::RecipeFile;
+use crate::reporter::Reporter;
+
+/// Builds warm microVM snapshots from recipes
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Results go to standard output, everything else to standard error.
+
+Exit codes:
+  0  done
+  1  a file or the store could not be read or written
+  2  the command line, the recipe or its lock is wrong
+  3  the network or the mirror failed
+  4  a signature or hash is wrong, or something fetched is malformed
+  5  a step of the build or the capture failed
+
+Environment:
+  SAMOVAR_DEBIAN_MIRROR           a mirror of the Debian archive (default: the one in this host's apt sources)
+  SAMOVAR_DEBIAN_SECURITY_MIRROR  a mirror of the security archive (default: likewise)
+  SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: the host's debian-archive-keyring)
+  http_proxy, https_proxy, no_proxy";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(build::Args),
+    Lock(lock::Args),
+    Verify(verify::Args),
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Build(args) => args.run(),
+            Command::Lock(args) => args.run(),
+            Command::Verify(args) => args.run(),
+        }
+    }
+}
+
+/// Opens the store that was named, or else the workspace's.
+fn open_store(named: Option<&Path>, recipe: &Path) -> Result<Store> {
+    let dir = named.map_or_else(|| default_store(recipe), Path::to_owned);
+    Ok(Store::open(dir)?)
+}
+
+/// The `artifacts` directory beside the `Cargo.toml` nearest above the current directory, or above the recipe;
+/// without one, `artifacts` in the current directory.
+fn default_store(recipe: &Path) -> PathBuf {
+    let here = env::current_dir().unwrap_or_default();
+    let beside = recipe.canonicalize().unwrap_or_default();
+    let above = here.ancestors().chain(beside.ancestors());
+    let mut stores = above.filter(|dir| dir.join("Cargo.toml").is_file()).map(|dir| dir.join("artifacts"));
+    let found = stores.find(|store| store.is_dir()).unwrap_or_else(|| here.join("artifacts"));
+    // Inside the current directory the short form is what people paste.
+    found.strip_prefix(&here).map(Path::to_owned).unwrap_or(found)
+}
+
+/// Makes a recipe's lock anew from what the archive has now.
+fn make_lock(file: &RecipeFile, store: &Store, mirrors: &Mirrors, reporter: &Reporter) -> Result<Lock> {
+    reporter.line("reading the archive's lists of packages");
+    // The host's clock decides whether lists and keys are still valid; it reaches no artifact.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let (index, suites) = archive::index(store, &file.recipe.debian, mirrors, now, reporter)?;
+    let lock = Lock::resolve(&file.recipe, &index, &suites)?;
+    let path = file.lock_path();
+    lock.write(&path)?;
+    reporter.line(format!("locked {} packages in {}", lock.all().len(), path.display()));
+    Ok(lock)
+}

@@ -1,0 +1,196 @@
+//! The lists of packages, and the packages they name.
+
+use std::collections::BTreeMap;
+
+use store::Hash;
+
+use super::ARCHITECTURE;
+use super::deb822::{self, Paragraph};
+use super::relation::{self, Relation};
+use super::sources::Archive;
+use super::version::Version;
+use crate::error::{Error, Result};
+
+/// No package of Debian's is larger than this.
+const MAX_PACKAGE: u64 = 4 << 30;
+
+/// A package that can be had.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// Its architecture: the guest's, or `all`.
+    pub architecture: String,
+    /// What must be there for it to work, the fields `Pre-Depends` and `Depends` joined.
+    pub depends: String,
+    /// Names it stands for beside its own, as written.
+    pub provides: String,
+    /// Where it is, below the archive.
+    pub path: String,
+    /// Its size.
+    pub size: u64,
+    /// Its hash.
+    pub sha256: Hash,
+    /// The archive it is in.
+    pub archive: Archive,
+    /// The suite it was found in.
+    pub suite: String,
+}
+
+/// All packages that can be had, the newest version of each.
+#[derive(Debug, Default)]
+pub struct Index {
+    packages: BTreeMap<String, Package>,
+    /// Names that packages provide: which package, and as which version.
+    provided: BTreeMap<String, Vec<(String, Option<Version>)>>,
+}
+
+impl Index {
+    /// Adds the packages of one list.
+    pub fn add(&mut self, what: &str, text: &str, archive: Archive, suite: &str) -> Result<()> {
+        let mut problem = None;
+        deb822::for_each_paragraph(text, |paragraph| match package(&paragraph, archive, suite) {
+            Ok(package) => {
+                // At equal versions the first one found stays: the suites come in a fixed order.
+                let known = self.packages.get(&package.name);
+                if known.is_none_or(|known| known.version < package.version) {
+                    self.packages.insert(package.name.clone(), package);
+                }
+            }
+            Err(reason) => {
+                problem.get_or_insert_with(|| {
+                    let name = paragraph.get("package").unwrap_or("a package");
+                    Error::malformed(what, format!("{name}: {reason}"))
+                });
+            }
+        })
+        .map_err(|error| Error::malformed(what, error))?;
+        problem.map_or(Ok(()), Err)
+    }
+
+    /// Notes what packages provide; to be called once all lists are added.
+    pub fn finish(&mut self) -> Result<()> {
+        for package in self.packages.values() {
+            for relation in parse_relations(package, &package.provides)?.into_iter().flatten() {
+                let version = relation.constraint.map(|(_, version)| version);
+                self.provided.entry(relation.name).or_default().push((package.name.clone(), version));
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest package of a name.
+    pub fn get(&self, name: &str) -> Option<&Package> {
+        self.packages.get(name)
+    }
+
+    /// The packages that provide a name, in order of their own names.
+    pub fn providers(&self, name: &str) -> impl Iterator<Item = (&Package, Option<&Version>)> {
+        let provided = self.provided.get(name).map_or(&[][..], Vec::as_slice);
+        provided.iter().filter_map(|(name, version)| Some((self.packages.get(name)?, version.as_ref())))
+    }
+
+    /// The names nearest to one that is not there.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        let names = self.packages.keys().map(|known| (strsim::jaro_winkler(known, name), known));
+        let (likeness, known) = names.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (likeness > 0.85).then_some(known)
+    }
+}
+
+/// What a package depends on.
+pub fn dependencies(package: &Package) -> Result<Vec<Vec<Relation>>> {
+    parse_relations(package, &package.depends)
+}
+
+fn parse_relations(package: &Package, field: &str) -> Result<Vec<Vec<Relation>>> {
+    relation::parse(field).ok_or_else(|| Error::malformed(&package.name, format!("no relation in {field:?}")))
+}
+
+fn package(paragraph: &Paragraph, archive: Archive, suite: &str) -> Result<Package, String> {
+    let field = |name: &str| paragraph.get(name).ok_or_else(|| format!("no {name}"));
+    let text = |name: &str| field(name).map(str::to_owned);
+    let path = text("filename")?;
+    // It becomes part of a URL and of the lock.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+~-:%=@".contains(c);
+    if !path.chars().all(plain) || path.starts_with('/') || path.split('/').any(|part| part == "..") {
+        return Err(format!("{path:?} is no path in an archive"));
+    }
+    let architecture = text("architecture")?;
+    if architecture != ARCHITECTURE && architecture != "all" {
+        return Err(format!("is for {architecture}"));
+    }
+    let size = field("size")?.parse().map_err(|_| "no number as size")?;
+    if size > MAX_PACKAGE {
+        return Err(format!("is said to have {size} bytes"));
+    }
+    let join = |name: &str| paragraph.lines(name).join(" ");
+    let depends = [join("pre-depends"), join("depends")];
+    Ok(Package {
+        name: text("package")?,
+        version: Version::new(field("version")?),
+        architecture,
+        depends: depends.iter().filter(|field| !field.is_empty()).cloned().collect::<Vec<_>>().join(", "),
+        provides: join("provides"),
+        path,
+        size,
+        sha256: field("sha256")?.parse().map_err(|error| format!("{error}"))?,
+        archive,
+        suite: suite.to_owned(),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A paragraph of a list.
+    pub(crate) fn stanza(name: &str, version: &str, more: &str) -> String {
+        let hash = Hash::of(name.as_bytes());
+        format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: arm64\nFilename: pool/{name}_{version}.deb\n\
+             Size: 10\nSHA256: {hash}\n{more}\n"
+        )
+    }
+
+    pub(crate) fn index(lists: &[&[String]]) -> Index {
+        let mut index = Index::default();
+        for (number, list) in lists.iter().enumerate() {
+            index.add("list", &list.join("\n"), Archive::Debian, &format!("suite{number}")).unwrap();
+        }
+        index.finish().unwrap();
+        index
+    }
+
+    #[test]
+    fn the_newest_version_counts() {
+        let old = stanza("a", "1.9", "");
+        let new = stanza("a", "1.10", "");
+        for lists in [[&[old.clone()][..], &[new.clone()][..]], [&[new.clone()][..], &[old.clone()][..]]] {
+            assert_eq!(index(&lists).get("a").unwrap().version.as_str(), "1.10");
+        }
+        let twice = index(&[std::slice::from_ref(&new), std::slice::from_ref(&new)]);
+        assert_eq!(twice.get("a").unwrap().suite, "suite0");
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let good = stanza("a", "1", "");
+        for (from, to) in [
+            ("pool/", "../pool/"),
+            ("pool/", "/pool/"),
+            ("pool/", "pool?"),
+            ("Architecture: arm64", "Architecture: amd64"),
+            ("Size: 10", "Size: x"),
+            ("Size: 10", "Size: 99999999999999"),
+            ("SHA256: ", "SHA256: 0"),
+            ("Version: 1\n", ""),
+        ] {
+            assert!(good.contains(from));
+            let result = Index::default().add("list", &good.replace(from, to), Archive::Debian, "s");
+            assert_eq!(result.expect_err(to).exit_code(), 4);
+        }
+    }
+}

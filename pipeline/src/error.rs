@@ -1,0 +1,166 @@
+//! What can go wrong in a build, how the program then exits, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use store::Hash;
+
+use crate::capture::CaptureError;
+use crate::debian::fetch::FetchError;
+use crate::recipe::RecipeError;
+
+/// The result of a build's part.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The recipe cannot be read or says something that cannot be done.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The lock cannot be read, or is not the recipe's.
+    #[error("{}: {reason}", path.display())]
+    Lock {
+        /// The lock.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nowhere to fetch packages from.
+    #[error("no mirror of the {archive} archive is known")]
+    NoMirror {
+        /// The archive.
+        archive: &'static str,
+        /// The variable that names one.
+        variable: &'static str,
+    },
+    /// The network or the mirror failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Something fetched is not what it should be.
+    #[error("{what}: {reason}")]
+    Verification {
+        /// What was fetched.
+        what: String,
+        /// Why it is refused.
+        reason: String,
+        /// What can be done.
+        hint: &'static str,
+    },
+    /// Bytes are not the ones that were pinned.
+    #[error("{what}: its SHA-256 is {found}, but {wanted} is pinned")]
+    WrongHash {
+        /// What was fetched.
+        what: String,
+        /// The hash it should have.
+        wanted: Hash,
+        /// The hash it has.
+        found: Hash,
+    },
+    /// Something is not of the form it should be.
+    #[error("{what}: {reason}")]
+    Malformed {
+        /// What was read.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The archive's packages do not fulfil what the recipe asks for.
+    #[error("{0}")]
+    Unresolved(String),
+    /// A step of the build could not be done.
+    #[error("{step}: {reason}")]
+    Build {
+        /// The step.
+        step: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The machine could not be brought to its warm state.
+    #[error("capture: {0}")]
+    Capture(#[from] CaptureError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's own error.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// An operating system's error at `path`.
+    pub fn io(path: &Path, source: io::Error) -> Error {
+        match source.kind() {
+            io::ErrorKind::StorageFull => Error::Store(store::Error::io(path, source)),
+            _ => Error::Io { path: path.into(), source },
+        }
+    }
+
+    /// A step that could not be done.
+    pub fn build(step: &'static str, reason: impl ToString) -> Error {
+        Error::Build { step, reason: reason.to_string() }
+    }
+
+    /// Something that is not of the form it should be.
+    pub fn malformed(what: impl ToString, reason: impl ToString) -> Error {
+        Error::Malformed { what: what.to_string(), reason: reason.to_string() }
+    }
+
+    /// How the program exits: see `samovar --help`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Recipe(_) | Error::Lock { .. } | Error::Unresolved(_) => 2,
+            Error::NoMirror { .. } | Error::Fetch(_) => 3,
+            Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
+            Error::Store(error) if error.is_damage() => 4,
+            Error::Build { .. } | Error::Capture(_) => 5,
+            Error::Store(_) | Error::Io { .. } => 1,
+        }
+    }
+
+    /// What the reader of the message can do, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Recipe(error) => error.hint(),
+            Error::Lock { .. } => Some(
+                "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into(),
+            ),
+            Error::NoMirror { variable, .. } => {
+                Some(format!("set {variable} to a mirror's URL, or run on a host whose apt sources name one"))
+            }
+            Error::Fetch(error) => error.hint().map(str::to_owned),
+            Error::Verification { hint, .. } => Some((*hint).to_owned()),
+            Error::WrongHash { .. } => Some(
+                "the mirror served other bytes than were signed for; nothing was kept. Try another mirror"
+                    .into(),
+            ),
+            Error::Malformed { .. } => {
+                Some("the archive serves something this program does not understand; nothing was kept".into())
+            }
+            Error::Unresolved(_) => {
+                Some("check the packages named in the recipe, or leave one out with `exclude`".into())
+            }
+            Error::Build { .. } => None,
+            Error::Capture(error) => error.hint().map(str::to_owned),
+            Error::Store(error) => error.hint().map(str::to_owned),
+            Error::Io { .. } => None,
+        }
+    }
+}
+
+/// Adds the path to an [`io::Result`].
+pub(crate) trait IoContext<T> {
+    fn at(self, path: &Path) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::io(path, source))
+    }
+}

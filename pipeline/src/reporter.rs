@@ -1,0 +1,89 @@
+//! What the program says while it works: bars where there is a terminal to draw them on, plain lines elsewhere.
+//! All of it goes to standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Says what is going on.
+#[derive(Debug, Clone, Copy)]
+pub struct Reporter {
+    bars: bool,
+    silent: bool,
+}
+
+impl Reporter {
+    /// For standard error as it is.
+    pub fn new() -> Reporter {
+        Reporter { bars: io::stderr().is_terminal(), silent: false }
+    }
+
+    /// Says nothing.
+    pub fn silent() -> Reporter {
+        Reporter { bars: false, silent: true }
+    }
+
+    /// Whether there is a terminal to draw on.
+    pub fn has_bars(&self) -> bool {
+        self.bars
+    }
+
+    /// Says one thing.
+    pub fn line(&self, text: impl AsRef<str>) {
+        if !self.silent {
+            // Nobody left to read it is no reason to stop.
+            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        }
+    }
+
+    /// Shows how far something of known size is, until the bar is dropped.
+    pub fn bar(&self, what: &str, bytes: u64) -> Bar {
+        let bar = if self.bars { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
+        let style =
+            ProgressStyle::with_template("{msg:24!} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}");
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what.to_owned());
+        Bar(bar)
+    }
+
+    /// Shows that something is going on, until the bar is dropped.
+    pub fn spinner(&self, what: &str) -> Bar {
+        let bar = if self.bars { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.set_message(what.to_owned());
+        if self.bars {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        Bar(bar)
+    }
+}
+
+impl Default for Reporter {
+    fn default() -> Reporter {
+        Reporter::new()
+    }
+}
+
+/// Something under way.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// How many bytes are done.
+    pub fn set(&self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+
+    /// What is going on now.
+    pub fn say(&self, text: String) {
+        self.0.set_message(text);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

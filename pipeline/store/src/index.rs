@@ -1,0 +1,84 @@
+//! What leads to artifacts: names, build steps' keys, and the cache of fetched bytes.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Store;
+use crate::error::{Error, IoContext, Result};
+use crate::hash::{Hash, hash_file};
+use crate::manifest::is_plain_name;
+use crate::staging::Scratch;
+
+impl Store {
+    /// What came out of the build step with this key, if it is still here and loads.
+    pub fn step(&self, key: &Hash) -> Result<Option<Hash>> {
+        let found = self.pointer(&self.dir().join("keys").join(key.to_string()))?;
+        Ok(found.filter(|hash| self.contains(hash)))
+    }
+
+    /// Remembers what came out of a build step.
+    pub fn set_step(&self, key: &Hash, artifact: &Hash) -> Result<()> {
+        self.point(&self.dir().join("keys").join(key.to_string()), artifact)
+    }
+
+    /// The latest artifact of a name.
+    pub fn name(&self, name: &str) -> Result<Option<Hash>> {
+        self.pointer(&self.name_path(name)?)
+    }
+
+    /// Makes a name point to an artifact.
+    pub fn set_name(&self, name: &str, artifact: &Hash) -> Result<()> {
+        self.point(&self.name_path(name)?, artifact)
+    }
+
+    fn name_path(&self, name: &str) -> Result<PathBuf> {
+        if !is_plain_name(name) {
+            return Err(Error::BadName { name: name.into() });
+        }
+        Ok(self.dir().join("names").join(name))
+    }
+
+    /// The cached bytes with this hash and size, checked anew: a cache entry that is not what its name says is
+    /// removed.
+    pub fn cached(&self, hash: &Hash, size: u64) -> Result<Option<PathBuf>> {
+        let path = self.dir().join("cache").join(hash.to_string());
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_file() => {
+                if meta.len() == size && hash_file(&path)? == (*hash, size) {
+                    return Ok(Some(path));
+                }
+                fs::remove_file(&path).at(&path)?;
+                Ok(None)
+            }
+            Ok(_) => Err(Error::UnexpectedFile { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&path, error)),
+        }
+    }
+
+    /// Puts a file of a scratch directory, whose hash its writer has checked, into the cache.
+    pub fn keep(&self, scratch: &Scratch, name: &str, hash: &Hash) -> Result<PathBuf> {
+        let target = self.dir().join("cache").join(hash.to_string());
+        scratch.publish(name, &target)?;
+        Ok(target)
+    }
+
+    fn pointer(&self, path: &Path) -> Result<Option<Hash>> {
+        match fs::read_to_string(path) {
+            // A pointer that cannot be read leads nowhere; what it led to can be built again.
+            Ok(text) => Ok(text.trim_end().parse().ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            Err(error) => Err(Error::io(path, error)),
+        }
+    }
+
+    fn point(&self, path: &Path, hash: &Hash) -> Result<()> {
+        let scratch = self.scratch()?;
+        let mut file = scratch.create("pointer")?;
+        writeln!(file, "{hash}").at(path)?;
+        file.finish()?;
+        scratch.publish("pointer", path)
+    }
+}

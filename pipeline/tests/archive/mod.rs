@@ -1,0 +1,284 @@
+//! A tiny Debian archive, and a server that can spoil it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use pgp::composed::{CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey};
+use pgp::ser::Serialize;
+use pgp::types::Password;
+use rand_core::OsRng;
+use store::Hash;
+
+pub const RECIPE: &str = r#"
+name = "test"
+[debian]
+release = "trixie"
+[kernel]
+package = "linux-image-arm64"
+command-line = "console=ttyAMA0"
+[initramfs]
+busybox = "busybox-static"
+init = "init"
+modules = ["alpha", "beta"]
+[rootfs]
+label = "test"
+packages = ["tool"]
+[overlay]
+size = "16M"
+[machine]
+cpus = 1
+memory = "64M"
+display = { width = 640, height = 480 }
+[warm-base]
+ready = { console = "ready" }
+limit-seconds = 1
+"#;
+
+/// A signed archive.
+pub struct Archive {
+    key: SignedSecretKey,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Archive {
+    pub fn new() -> Archive {
+        Archive::with_release(str::to_owned)
+    }
+
+    /// An archive whose Release files are changed before they are signed.
+    pub fn with_release(change: impl Fn(&str) -> String) -> Archive {
+        let key = SecretKeyParamsBuilder::default()
+            .key_type(KeyType::Ed25519Legacy)
+            .can_sign(true)
+            .can_certify(true)
+            .primary_user_id("test".into())
+            .build()
+            .unwrap()
+            .generate(OsRng)
+            .unwrap();
+        let mut files = BTreeMap::new();
+        let mut list = String::new();
+        for (name, depends, contents) in packages() {
+            let deb = deb(&contents);
+            let path = format!("pool/{name}_1_arm64.deb");
+            list.push_str(&format!(
+                "Package: {name}\nVersion: 1\nArchitecture: arm64\nDepends: {depends}\nFilename: {path}\n\
+                 Size: {}\nSHA256: {}\n\n",
+                deb.len(),
+                Hash::of(&deb)
+            ));
+            files.insert(format!("debian/{path}"), deb);
+        }
+        for (archive, suite, list) in [
+            ("debian", "trixie", &*list),
+            ("debian", "trixie-updates", ""),
+            ("debian-security", "trixie-security", ""),
+        ] {
+            let packed = xz(list.as_bytes());
+            let release = change(&format!(
+                "Codename: {suite}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nSHA256:\n {} {} {p}\n {} {} {p}.xz\n",
+                Hash::of(list.as_bytes()),
+                list.len(),
+                Hash::of(&packed),
+                packed.len(),
+                p = "main/binary-arm64/Packages"
+            ));
+            let signed = CleartextSignedMessage::sign(OsRng, &release, &key.primary_key, &Password::empty());
+            let signed = signed.unwrap().to_armored_bytes(None.into()).unwrap();
+            files.insert(format!("{archive}/dists/{suite}/InRelease"), signed);
+            files.insert(format!("{archive}/dists/{suite}/main/binary-arm64/Packages.xz"), packed);
+        }
+        Archive { key, files }
+    }
+
+    pub fn keyring(&self) -> Vec<u8> {
+        self.key.to_public_key().to_bytes().unwrap()
+    }
+
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.files.clone()
+    }
+}
+
+type Contents = Vec<(&'static str, Vec<u8>)>;
+
+/// Name, dependencies and files of each package.
+fn packages() -> Vec<(&'static str, &'static str, Contents)> {
+    let mut image = vec![0; 4096];
+    image[56..60].copy_from_slice(b"ARM\x64");
+    let modules = "./usr/lib/modules/9/kernel";
+    let (alpha, beta) = (format!("{modules}/alpha.ko.xz"), format!("{modules}/beta.ko.xz"));
+    vec![
+        ("linux-image-arm64", "linux-image-9-arm64 (= 1)", vec![]),
+        (
+            "linux-image-9-arm64",
+            "kmod, initramfs-tools",
+            vec![
+                ("./boot/vmlinuz-9", image),
+                (String::leak(alpha), xz(&module(b"depends=\0"))),
+                (String::leak(beta), xz(&module(b"depends=alpha\0"))),
+            ],
+        ),
+        ("busybox-static", "", vec![("./usr/bin/busybox", b"busybox".to_vec())]),
+        ("tool", "libtest (>= 1), busybox-static", vec![("./usr/bin/tool", vec![7; 100_000])]),
+        ("libtest", "", vec![("./usr/lib/libtest.so", b"library".to_vec())]),
+        ("unhappy", "absent", vec![]),
+    ]
+}
+
+/// The smallest ELF file with a `.modinfo` section.
+fn module(info: &[u8]) -> Vec<u8> {
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let mut elf = vec![0; 64];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[18] = 183;
+    elf.extend(info);
+    elf.extend(names);
+    let table = elf.len() as u64;
+    elf[0x28..0x30].copy_from_slice(&table.to_le_bytes());
+    (elf[0x3a], elf[0x3c], elf[0x3e]) = (64, 3, 2);
+    for (name, start, size) in [(0u32, 0, 0), (1, 64, info.len()), (10, 64 + info.len(), names.len())] {
+        let mut header = [0; 64];
+        header[..4].copy_from_slice(&name.to_le_bytes());
+        header[0x18..0x20].copy_from_slice(&(start as u64).to_le_bytes());
+        header[0x20..0x28].copy_from_slice(&(size as u64).to_le_bytes());
+        elf.extend(header);
+    }
+    elf
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deb(contents: &Contents) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in contents {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(bytes.len() as u64);
+        builder.append_data(&mut header, path.trim_start_matches("./"), &bytes[..]).unwrap();
+    }
+    let data = xz(&builder.into_inner().unwrap());
+    let mut ar = b"!<arch>\n".to_vec();
+    for (name, bytes) in
+        [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", b"none"), ("data.tar.xz", &data)]
+    {
+        ar.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).bytes());
+        ar.extend(bytes);
+        if bytes.len() % 2 == 1 {
+            ar.push(b'\n');
+        }
+    }
+    ar
+}
+
+/// How the server answers requests for a file.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    Status(u16),
+    Half,
+    HalfOnce,
+    ErrorOnce,
+    Flipped,
+    Longer,
+    Unsigned,
+}
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<String, Vec<u8>>,
+    /// The answer to requests whose path has this in it.
+    spoilt: Vec<(String, Answer)>,
+    requests: usize,
+}
+
+/// A server on this host, for as long as the test runs.
+pub struct Mirror {
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Mirror {
+    pub fn serve(files: BTreeMap<String, Vec<u8>>) -> Mirror {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State { files, ..State::default() }));
+        let served = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = served.clone();
+                // A client that hangs up ends only its own thread.
+                std::thread::spawn(move || answer(stream, &state));
+            }
+        });
+        Mirror { port, state }
+    }
+
+    pub fn url(&self, archive: &str) -> String {
+        format!("http://127.0.0.1:{}/{archive}", self.port)
+    }
+
+    /// From now on, files with this in their path are answered so.
+    pub fn set(&mut self, path: &str, answer: Answer) {
+        let mut state = self.state.lock().unwrap();
+        state.spoilt.retain(|(spoilt, _)| spoilt != path);
+        state.spoilt.push((path.to_owned(), answer));
+    }
+
+    pub fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests
+    }
+}
+
+fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
+    let (file, spoilt) = {
+        let mut state = state.lock().unwrap();
+        state.requests += 1;
+        let at = state.spoilt.iter().position(|(part, _)| path.contains(part));
+        let spoilt = at.map(|at| state.spoilt[at].1);
+        if let (Some(at), Some(Answer::HalfOnce | Answer::ErrorOnce)) = (at, spoilt) {
+            state.spoilt.remove(at);
+        }
+        (state.files.get(&path).cloned(), spoilt)
+    };
+    let (mut status, mut body) = match file {
+        Some(body) => (200, body),
+        None => (404, Vec::new()),
+    };
+    let mut sent = None;
+    match spoilt {
+        None => {}
+        Some(Answer::Status(other)) => (status, body) = (other, Vec::new()),
+        Some(Answer::ErrorOnce) => (status, body) = (503, Vec::new()),
+        Some(Answer::Half | Answer::HalfOnce) => sent = Some(body.len() / 2),
+        Some(Answer::Flipped) => {
+            let middle = body.len() / 2;
+            body[middle] ^= 1;
+        }
+        Some(Answer::Longer) => body.push(0),
+        Some(Answer::Unsigned) => {
+            let text = String::from_utf8(body).unwrap();
+            let text = text.split("\n\n").nth(1).unwrap().split("-----BEGIN").next().unwrap();
+            body = text.as_bytes().to_vec();
+        }
+    }
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(&body[..sent.unwrap_or(body.len())])?;
+    stream.flush()
+}

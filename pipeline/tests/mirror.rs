@@ -1,0 +1,247 @@
+//! The whole way from a mirror to a root file system, with mirrors that are honest, broken and hostile.
+//!
+//! The mirror is a small server in this process; its archive is signed with a key made for the test.
+
+mod archive;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use archive::{Answer, Archive, Mirror};
+
+/// A directory with a recipe, its files, a keyring, and a mirror to build from.
+struct Bench {
+    dir: tempfile::TempDir,
+    mirror: Mirror,
+}
+
+impl Bench {
+    fn new(archive: &Archive) -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("r.toml"), archive::RECIPE).unwrap();
+        fs::write(dir.path().join("init"), "#!/bin/sh\n").unwrap();
+        fs::write(dir.path().join("keys"), archive.keyring()).unwrap();
+        Bench { dir, mirror: Mirror::serve(archive.files()) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn samovar(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_samovar"))
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("SAMOVAR_DEBIAN_MIRROR", self.mirror.url("debian"))
+            .env("SAMOVAR_DEBIAN_SECURITY_MIRROR", self.mirror.url("debian-security"))
+            .env("SAMOVAR_DEBIAN_KEYRING", self.path("keys"))
+            .env("NO_PROXY", "127.0.0.1")
+            .env_remove("ALL_PROXY")
+            .env_remove("all_proxy")
+            .env_remove("http_proxy")
+            .env_remove("HTTP_PROXY")
+            .output()
+            .unwrap()
+    }
+
+    fn build(&self, step: &str) -> Output {
+        self.samovar(&["build", "r.toml", "--store", "store", "--until", step])
+    }
+
+    /// A build that must fail so, with a hint, and leave nothing half-written.
+    fn fails(&self, step: &str, code: i32, reason: &str) {
+        let output = self.build(step);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("error: ") && stderr.contains(reason), "{stderr}");
+        assert!(stderr.lines().last().is_some_and(|line| line.starts_with("hint: ")), "{stderr}");
+        assert!(output.stdout.is_empty());
+        self.store_is_sound();
+    }
+
+    /// Nothing lies in the staging area, and everything in the cache is what its name says.
+    fn store_is_sound(&self) {
+        let names = |dir: &Path| -> Vec<String> {
+            let entries = fs::read_dir(dir).into_iter().flatten();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        assert_eq!(names(&self.path("store/.staging")), ["gate"]);
+        for name in names(&self.path("store/cache")) {
+            let (hash, _) = store::hash_file(&self.path("store/cache").join(&name)).unwrap();
+            assert_eq!(hash.to_string(), name);
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap().trim_end()
+}
+
+#[test]
+fn an_honest_mirror() {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive);
+    for step in ["kernel", "initramfs", "rootfs"] {
+        let output = bench.build(step);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let artifact = bench.path(text(&output.stdout));
+        store::Artifact::open(&artifact).unwrap().verify().unwrap();
+        // What is known is not built again, and needs no mirror.
+        let requests = bench.mirror.requests();
+        let again = bench.build(step);
+        assert_eq!((text(&again.stdout), text(&again.stderr)), (text(&output.stdout), "up to date"));
+        assert_eq!(bench.mirror.requests(), requests);
+        let verified = bench.samovar(&["verify", text(&output.stdout)]);
+        assert!(verified.status.success());
+        // Built once more from nothing but the lock, in another store, it is the same.
+        let other = bench.samovar(&["build", "r.toml", "--store", "other", "--until", step]);
+        assert_eq!(text(&other.stdout).replace("other", "store"), text(&output.stdout));
+        let rebuilt = bench.samovar(&["build", "r.toml", "--store", "store", "--until", step, "--rebuild"]);
+        assert!(text(&rebuilt.stderr).contains("the same bytes as before"), "{}", text(&rebuilt.stderr));
+    }
+    let lock = fs::read_to_string(bench.path("r.lock")).unwrap();
+    assert!(
+        lock.contains("name = \"linux-image-9-arm64\"") && !lock.contains("name = \"linux-image-arm64\"")
+    );
+    assert!(lock.contains("name = \"libtest\""), "dependencies are locked, too");
+    assert!(!lock.contains("127.0.0.1"), "no mirror's name is in a lock");
+}
+
+#[test]
+fn a_changed_input_is_built_anew() {
+    let bench = Bench::new(&Archive::new());
+    let first = text(&bench.build("initramfs").stdout).to_owned();
+    fs::write(bench.path("init"), "#!/bin/sh\n# changed\n").unwrap();
+    let second = text(&bench.build("initramfs").stdout).to_owned();
+    assert_ne!(first, second);
+    fs::write(bench.path("init"), "#!/bin/sh\n").unwrap();
+    let third = bench.build("initramfs");
+    assert_eq!((text(&third.stdout), text(&third.stderr)), (&*first, "up to date"));
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let mut bench = Bench::new(&Archive::new());
+    bench.mirror.set("InRelease", Answer::Status(404));
+    bench.fails("rootfs", 3, "not there (HTTP 404)");
+    assert!(!bench.path("r.lock").exists());
+    let mut bench = Bench::new(&Archive::new());
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+    bench.mirror.set("busybox-static", Answer::Status(404));
+    bench.fails("rootfs", 3, "run `samovar lock`");
+}
+
+#[test]
+fn a_mirror_that_breaks_off() {
+    let mut bench = Bench::new(&Archive::new());
+    bench.mirror.set("busybox-static", Answer::Half);
+    bench.fails("rootfs", 3, "tried 4 times");
+    // What it broke off once, it may give in full the next time.
+    bench.mirror.set("busybox-static", Answer::HalfOnce);
+    assert!(bench.build("rootfs").status.success());
+}
+
+#[test]
+fn a_mirror_that_is_ill_for_a_while() {
+    let mut bench = Bench::new(&Archive::new());
+    bench.mirror.set("busybox-static", Answer::ErrorOnce);
+    assert!(bench.build("rootfs").status.success());
+    bench.mirror.set("libtest", Answer::Status(403));
+    fs::remove_dir_all(bench.path("store")).unwrap();
+    bench.fails("rootfs", 3, "refused (HTTP 403)");
+}
+
+#[test]
+fn changed_bytes() {
+    for file in ["busybox-static", "Packages.xz"] {
+        let mut bench = Bench::new(&Archive::new());
+        bench.mirror.set(file, Answer::Flipped);
+        bench.fails("rootfs", 4, "is pinned");
+        bench.mirror.set(file, Answer::Longer);
+        bench.fails("rootfs", 4, "are pinned");
+    }
+}
+
+#[test]
+fn changed_signed_text() {
+    for answer in [Answer::Flipped, Answer::Unsigned] {
+        let mut bench = Bench::new(&Archive::new());
+        bench.mirror.set("InRelease", answer);
+        bench.fails("rootfs", 4, "InRelease");
+        assert!(!bench.path("r.lock").exists());
+    }
+}
+
+#[test]
+fn a_strangers_signature() {
+    let bench = Bench::new(&Archive::new());
+    fs::write(bench.path("keys"), Archive::new().keyring()).unwrap();
+    bench.fails("rootfs", 4, "no valid signature");
+    fs::write(bench.path("keys"), "no keys at all").unwrap();
+    bench.fails("rootfs", 4, "keys");
+}
+
+#[test]
+fn signed_but_for_another_suite_or_time() {
+    for (from, to, reason) in [
+        ("Codename: trixie", "Codename: sid", "is signed for sid"),
+        ("Date: ", "Valid-Until: Thu, 01 Jan 2015 00:00:00 UTC\nDate: ", "was valid until"),
+    ] {
+        let bench = Bench::new(&Archive::with_release(|text| text.replace(from, to)));
+        bench.fails("rootfs", 4, reason);
+    }
+}
+
+#[test]
+fn a_lock_that_is_not_the_recipes() {
+    let bench = Bench::new(&Archive::new());
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+    let recipe = archive::RECIPE.replace("packages = [\"tool\"]", "packages = [\"libtest\"]");
+    fs::write(bench.path("r.toml"), recipe).unwrap();
+    bench.fails("rootfs", 2, "other packages");
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+    assert!(bench.build("rootfs").status.success());
+    fs::write(bench.path("r.lock"), "version = 99\n").unwrap();
+    bench.fails("rootfs", 2, "format 99");
+}
+
+#[test]
+fn recipes_that_ask_too_much() {
+    let bench = Bench::new(&Archive::new());
+    let cases = [
+        ("packages = [\"tool\"]", "packages = [\"tol\"]", 2, "there is no package tol; there is tool"),
+        ("packages = [\"tool\"]", "packages = [\"unhappy\"]", 2, "unhappy depends on absent"),
+        ("label = ", "lable = ", 2, "r.toml:"),
+    ];
+    for (from, to, code, reason) in cases {
+        assert!(archive::RECIPE.contains(from));
+        fs::write(bench.path("r.toml"), archive::RECIPE.replace(from, to)).unwrap();
+        let output = bench.build("rootfs");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(reason) && stderr.contains("\nhint: "), "{stderr}");
+    }
+    let modules = archive::RECIPE.replace("[\"alpha\", \"beta\"]", "[\"beta\"]");
+    fs::write(bench.path("r.toml"), modules).unwrap();
+    let output = bench.build("initramfs");
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("module beta needs alpha"));
+    bench.store_is_sound();
+    assert_eq!(bench.samovar(&["build"]).status.code(), Some(2));
+    assert_eq!(bench.samovar(&["build", "absent.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn two_builds_at_once() {
+    let bench = Bench::new(&Archive::new());
+    let outputs: Vec<Output> = std::thread::scope(|scope| {
+        let builds: Vec<_> = (0..4).map(|_| scope.spawn(|| bench.build("rootfs"))).collect();
+        builds.into_iter().map(|build| build.join().unwrap()).collect()
+    });
+    for output in &outputs {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(output.stdout, outputs[0].stdout);
+    }
+    bench.store_is_sound();
+}
