@@ -89,10 +89,11 @@ impl BootError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             BootError::TooLarge { .. } => Some("give the machine more memory"),
-            BootError::Image { error: ImageError::TooLarge { .. }, .. } => {
-                Some("give the machine more memory")
-            }
-            _ => None,
+            BootError::Image { error, .. } => Some(error.hint()),
+            BootError::Read { .. } => Some("check the file's name and whether it may be read"),
+            BootError::Spec(_) => Some("ask for a machine within these limits"),
+            BootError::Fdt(_) => Some("shorten the kernel's command line"),
+            BootError::Machine(_) | BootError::Host(_) => None,
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum Status {
     Host = 6,
     /// A script's wait ran out, or the guest ended before the script.
     Script = 7,
+    /// The guest drove a device wrong, such as with a queue outside its memory.
+    DeviceFault = 8,
 }
 
 /// The table of exit codes, for `--help`.
@@ -33,6 +35,7 @@ Exit codes:
   5  the engine met something it does not implement; the report is on standard error
   6  the host failed: memory, files, display
   7  a script failed
+  8  the guest drove a device wrong, such as with a queue outside its memory
   128+N  ended by signal N";
 
 /// A command's failure.
@@ -79,7 +82,7 @@ mod tests {
     #[test]
     fn every_exit_code_is_documented() {
         use Status::*;
-        for status in [Other, Usage, Refused, GuestPanic, EngineStopped, Host, Script] {
+        for status in [Other, Usage, Refused, GuestPanic, EngineStopped, Host, Script, DeviceFault] {
             assert!(EXIT_CODES.contains(&format!("\n  {}  ", status as u8)), "{status:?}");
         }
     }

@@ -163,6 +163,7 @@ impl Guest for Live {
                 Outcome::PoweredOff => return Ok(Progress::PoweredOff),
                 Outcome::Reset => return Ok(Progress::Restart),
                 Outcome::Stopped(report) => return Ok(Progress::Stopped(report)),
+                Outcome::Faulted(fault) => return Ok(Progress::Faulted(fault)),
             }
         }
     }

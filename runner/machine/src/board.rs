@@ -281,8 +281,8 @@ impl Machine {
         }
     }
 
-    /// Devices that stopped because the guest drove them wrong.
-    pub fn faults(&self) -> Vec<&VirtioFault> {
+    /// The first device that stopped because the guest drove it wrong.
+    pub fn fault(&self) -> Option<&VirtioFault> {
         let faults = [
             self.tablet.fault(),
             self.keyboard.fault(),
@@ -290,7 +290,7 @@ impl Machine {
             self.rng.fault(),
             self.blk.as_ref().and_then(VirtioMmio::fault),
         ];
-        faults.into_iter().flatten().collect()
+        faults.into_iter().flatten().next()
     }
 
     /// What every device remembers.

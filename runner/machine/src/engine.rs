@@ -134,15 +134,7 @@ impl SysReg {
 impl std::fmt::Display for SysReg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let e = self.0;
-        write!(
-            f,
-            "S{}_{}_C{}_C{}_{}",
-            e >> 14,
-            (e >> 11) & 7,
-            (e >> 7) & 15,
-            (e >> 3) & 15,
-            e & 7
-        )
+        write!(f, "S{}_{}_C{}_C{}_{}", e >> 14, (e >> 11) & 7, (e >> 7) & 15, (e >> 3) & 15, e & 7)
     }
 }
 

@@ -36,11 +36,11 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// It is some other known kind of file.
-    #[error("the kernel is {found}; an uncompressed arm64 Image is needed{hint}")]
+    #[error("the kernel is {found}; an uncompressed arm64 Image is needed")]
     OtherFormat {
         /// What it is.
         found: &'static str,
-        /// What can be done about it, after a semicolon.
+        /// What can be done about it.
         hint: &'static str,
     },
     /// The file ends inside the header.
@@ -72,6 +72,24 @@ pub enum ImageError {
     /// Guest memory refused.
     #[error(transparent)]
     Memory(#[from] OutOfBounds),
+}
+
+impl ImageError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ImageError::OtherFormat { hint, .. } => hint,
+            ImageError::Truncated(_) | ImageError::Damaged(_) => "copy or build the kernel again",
+            ImageError::NoMagic => {
+                "the Image is in arch/arm64/boot of a kernel's build, or /boot/vmlinuz-* of Debian's arm64 package"
+            }
+            ImageError::BigEndian | ImageError::PageSize(_) => {
+                "use a little-endian kernel with 4 KiB pages, such as Debian's"
+            }
+            ImageError::TooLarge { .. } | ImageError::Memory(_) => "give the machine more memory",
+            ImageError::DtbTooLarge(_) => "shorten the kernel's command line",
+        }
+    }
 }
 
 /// What the header says.
@@ -124,7 +142,7 @@ impl Header {
 
 /// Names the kinds of kernel file that people have at hand.
 fn refuse_other_formats(image: &[u8]) -> Result<(), ImageError> {
-    const UNPACK: &str = "; decompress it first";
+    const UNPACK: &str = "decompress it first";
     let refuse = |found, hint| Err(ImageError::OtherFormat { found, hint });
     match image {
         [0x1f, 0x8b, ..] => refuse("compressed with gzip", UNPACK),
@@ -133,14 +151,14 @@ fn refuse_other_formats(image: &[u8]) -> Result<(), ImageError> {
         [b'B', b'Z', b'h', ..] => refuse("compressed with bzip2", UNPACK),
         [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => refuse("compressed with lz4", UNPACK),
         [0x7f, b'E', b'L', b'F', ..] => {
-            refuse("an ELF file", "; that is vmlinux, the Image is in arch/arm64/boot of a kernel's build")
+            refuse("an ELF file", "that is vmlinux; the Image is in arch/arm64/boot of a kernel's build")
         }
         [b'M', b'Z', _, _, b'z', b'i', b'm', b'g', ..] => {
-            refuse("a compressed EFI program (zboot)", "; take out its payload and decompress it")
+            refuse("a compressed EFI program (zboot)", "take out its payload and decompress it")
         }
         // An Image may begin with "MZ" too, but then has its own magic number.
         [b'M', b'Z', ..] if image.get(56..60) != Some(&MAGIC) => {
-            refuse("an EFI program", "; it may hold a kernel, but needs firmware to start")
+            refuse("an EFI program", "it may hold a kernel, but needs firmware to start")
         }
         _ => Ok(()),
     }

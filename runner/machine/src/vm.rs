@@ -14,6 +14,7 @@ use crate::{
     engine::{Engine, EngineError, Exit, Resume, StopReport, Vcpu},
     layout::{RAM_BASE, VTIMER_INTID},
     psci::{self, Power, PsciCall},
+    virtio::VirtioFault,
 };
 
 /// Instructions that each vCPU runs before the next one's turn; also the
@@ -37,6 +38,9 @@ pub enum Outcome {
     Reset,
     /// The engine can't go on.
     Stopped(StopReport),
+    /// The guest drove a device wrong, such as with a queue outside its
+    /// memory. The device serves no more, so the guest is lost.
+    Faulted(VirtioFault),
 }
 
 /// A machine with its vCPUs.
@@ -139,6 +143,9 @@ impl<E: Engine> Vm<E> {
             if self.vcpus.iter().all(|processor| processor.power == Power::Off) {
                 return Outcome::PoweredOff;
             }
+            if let Some(fault) = self.machine.fault() {
+                return Outcome::Faulted(fault.clone());
+            }
             self.now = if all_wait { end } else { self.now + QUANTUM };
             if all_wait && !self.someone_wakes() {
                 return Outcome::Idle { until: self.next_event() };
@@ -179,14 +186,22 @@ impl<E: Engine> Vm<E> {
                     None => Resume::Fault,
                 },
                 Exit::MmioWrite { gpa, size, value } => {
-                    if self.machine.mmio_write(gpa, size, value, ticks) { Resume::Go } else { Resume::Fault }
+                    if self.machine.mmio_write(gpa, size, value, ticks) {
+                        Resume::Go
+                    } else {
+                        Resume::Fault
+                    }
                 }
                 Exit::SysRegRead(register) => match self.machine.sysreg_read(cpu, register) {
                     Some(value) => Resume::Value(value),
                     None => Resume::Fault,
                 },
                 Exit::SysRegWrite(register, value) => {
-                    if self.machine.sysreg_write(cpu, register, value) { Resume::Go } else { Resume::Fault }
+                    if self.machine.sysreg_write(cpu, register, value) {
+                        Resume::Go
+                    } else {
+                        Resume::Fault
+                    }
                 }
                 Exit::Hypercall(arguments) => match self.power_call(cpu, arguments) {
                     Ok(value) => Resume::Value(value),

@@ -10,7 +10,7 @@ mod watch;
 
 use std::{fs, io, path::PathBuf};
 
-use machine::{engine::StopReport, vm::Outcome};
+use machine::{engine::StopReport, virtio::VirtioFault, vm::Outcome};
 
 use crate::{
     boot::{self, BootError, BootSpec},
@@ -132,6 +132,14 @@ pub enum CaptureError {
         /// Where the last screen and console are.
         evidence: Evidence,
     },
+    /// The guest drove a device wrong.
+    #[error("the guest drove a device wrong: {fault}{evidence}")]
+    Faulted {
+        /// What it did.
+        fault: VirtioFault,
+        /// Where the last screen and console are.
+        evidence: Evidence,
+    },
     /// A file can't be written.
     #[error("can't write {}: {error}", .path.display())]
     Write {
@@ -224,6 +232,9 @@ impl Capture<'_> {
                 Outcome::Reset => return Err(self.ended("restarted")),
                 Outcome::Stopped(report) => {
                     return Err(CaptureError::Stopped { report, evidence: self.keep_evidence() });
+                }
+                Outcome::Faulted(fault) => {
+                    return Err(CaptureError::Faulted { fault, evidence: self.keep_evidence() });
                 }
             };
             let screen = self.vm.machine.screen().generation;

@@ -212,6 +212,12 @@ fn outcome(end: End) -> Result<(), Failure> {
             )
             .hint("please report this line; it is a gap in the engine, not in your guest"))
         }
+        End::Faulted(fault, lines) => {
+            tell(&lines);
+            Err(Failure::new(Status::DeviceFault, format!("the guest drove a device wrong: {fault}")).hint(
+                "this is a fault of the guest's driver, or an attack; restore it again to start afresh",
+            ))
+        }
         End::Failed(what) => Err(Failure::new(Status::Host, what)),
     }
 }

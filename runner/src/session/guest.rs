@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use machine::engine::StopReport;
+use machine::{engine::StopReport, virtio::VirtioFault};
 
 use super::{Command, End, Seat, Shared};
 use crate::{picture::Frame, report};
@@ -51,6 +51,8 @@ pub enum Progress {
     Restart,
     /// The engine can't go on.
     Stopped(StopReport),
+    /// The guest drove a device wrong.
+    Faulted(VirtioFault),
 }
 
 /// What this thread asks of a machine: the seam at which tests put a guest that
@@ -230,6 +232,9 @@ impl<G: Guest> Thread<G> {
             }
             Progress::PoweredOff => Some(self.panic_end().unwrap_or(End::PoweredOff)),
             Progress::Restart => Some(self.panic_end().unwrap_or(End::Restarted)),
+            Progress::Faulted(fault) => {
+                Some(End::Faulted(fault, self.seat.shared.lock().console.last_lines()))
+            }
             Progress::Stopped(report) => {
                 Some(End::Stopped(report, self.seat.shared.lock().console.last_lines()))
             }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use machine::engine::StopReport;
+use machine::{engine::StopReport, virtio::VirtioFault};
 
 use crate::{console::Console, keys::Code, picture::Frame, report::MemoryUse};
 
@@ -59,6 +59,8 @@ pub enum End {
     Panicked(Vec<String>),
     /// The engine met what it doesn't implement; the console's last lines.
     Stopped(StopReport, Vec<String>),
+    /// The guest drove a device wrong; the console's last lines.
+    Faulted(VirtioFault, Vec<String>),
     /// The host failed.
     Failed(String),
 }
