@@ -62,5 +62,10 @@ fn main() {
         }
     }
     let s = began.elapsed().as_secs_f64();
-    eprintln!("\n{} instructions, {:.2} s guest, {s:.2} s host, {:.0} MIPS", vm.retired(), vm.now() as f64 / 1e9, vm.retired() as f64 / s / 1e6);
+    eprintln!(
+        "\n{} instructions, {:.2} s guest, {s:.2} s host, {:.0} MIPS",
+        vm.retired(),
+        vm.now() as f64 / 1e9,
+        vm.retired() as f64 / s / 1e6
+    );
 }

@@ -98,7 +98,11 @@ impl BlockCache {
         }
         let id = self.blocks.len() as u32;
         entry.entries[first] = id;
-        self.blocks.push(Block { start: start as u32, len: (self.ops.len() - start) as u16, links: [NONE; 2] });
+        self.blocks.push(Block {
+            start: start as u32,
+            len: (self.ops.len() - start) as u16,
+            links: [NONE; 2],
+        });
         id
     }
 

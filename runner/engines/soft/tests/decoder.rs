@@ -122,7 +122,9 @@ impl Verdict {
         );
         for (whose, words) in [("ours alone", &self.ours_alone), ("LLVM's alone", &self.llvm_alone)] {
             let shown: Vec<u32> = words.iter().step_by(words.len().div_ceil(40).max(1)).copied().collect();
-            for (word, text) in shown.iter().zip(disassemble(&shown, FEATURES, |text| text.replace('\t', " "))) {
+            for (word, text) in
+                shown.iter().zip(disassemble(&shown, FEATURES, |text| text.replace('\t', " ")))
+            {
                 println!("  {whose}: {word:08x} {text} ({:?})", decode(*word).kind);
             }
         }
@@ -136,7 +138,8 @@ impl Verdict {
 /// Of words that are undefined here, how many are instructions of which absent feature.
 fn by_absent_feature(words: &[u32]) -> BTreeMap<&'static str, usize> {
     let allocated_with = |words: &[u32], more: &[(&str, &'static str)]| -> (Vec<u32>, Vec<u32>) {
-        let features: Vec<&str> = FEATURES.iter().copied().chain(more.iter().map(|&(_, llvm)| llvm)).collect();
+        let features: Vec<&str> =
+            FEATURES.iter().copied().chain(more.iter().map(|&(_, llvm)| llvm)).collect();
         let mut is = words.chunks(BATCH).flat_map(|batch| disassemble(batch, &features, is_instruction));
         words.iter().partition(|_| is.next().expect("an answer for each word"))
     };

@@ -37,7 +37,11 @@ fn check(what: &str, words: &[u32], start: &CpuState, expected: Expected) -> Cpu
     let (exit, end) = guest.run(&start, 1000);
     assert!(matches!(exit, Exit::Hypercall(_)), "{what}: {exit:?}");
     assert_eq!(end.pc, VECTORS + expected.vector, "{what}: the vector");
-    assert_eq!(end.sys.esr_el1, expected.esr, "{what}: ESR is {:#x}, not {:#x}", end.sys.esr_el1, expected.esr);
+    assert_eq!(
+        end.sys.esr_el1, expected.esr,
+        "{what}: ESR is {:#x}, not {:#x}",
+        end.sys.esr_el1, expected.esr
+    );
     assert_eq!(end.sys.far_el1, expected.far.unwrap_or(OLD_FAR), "{what}: FAR is {:#x}", end.sys.far_el1);
     assert_eq!(end.sys.elr_el1, expected.elr, "{what}: ELR is {:#x}", end.sys.elr_el1);
     assert_eq!(end.pstate & 0x3cf, 0x3c5, "{what}: EL1h with D, A, I and F masked");
@@ -91,7 +95,9 @@ fn calls_and_traps_of_the_current_level() {
         Expected { vector: CURRENT_SP0, esr: 0x5600_1234, far: None, elr: CODE + 4 },
     );
     assert_eq!(end.sys.spsr_el1, 0x4000_0004);
-    for (what, word, esr) in [("BRK", BRK_42, 0xf200_0042), ("UDF", UDF, 0x0200_0000), ("SMC", SMC, 0x0200_0000)] {
+    for (what, word, esr) in
+        [("BRK", BRK_42, 0xf200_0042), ("UDF", UDF, 0x0200_0000), ("SMC", SMC, 0x0200_0000)]
+    {
         let expected = Expected { vector: CURRENT_SPX, esr, far: None, elr: CODE };
         check(what, &[word], &at_el1(CODE), expected);
     }
@@ -169,8 +175,7 @@ fn data_aborts() {
         ("IC IVAU", IC_IVAU_X0, UNMAPPED + 0x23, 0x147),
         ("DC CVAC", DC_CVAC_X0, UNMAPPED + 0x23, 0x147),
     ] {
-        let expected =
-            Expected { vector: CURRENT_SPX, esr: 0x9600_0000 | iss, far: Some(va), elr: CODE + 4 };
+        let expected = Expected { vector: CURRENT_SPX, esr: 0x9600_0000 | iss, far: Some(va), elr: CODE + 4 };
         let end = check(what, &[NOP, word], &with_x0(at_el1(CODE), va), expected);
         assert_eq!(end.x[0], va, "{what}: the base is as it was");
         assert_eq!(end.x[1], 0, "{what}: nothing was loaded");
@@ -250,8 +255,7 @@ fn exception_returns() {
     // The faults of the fetch come before the illegal state.
     let mut start = at_el1(CODE);
     (start.sys.elr_el1, start.sys.spsr_el1) = (UNMAPPED, 0x0f);
-    let expected =
-        Expected { vector: CURRENT_SPX, esr: 0x8600_0007, far: Some(UNMAPPED), elr: UNMAPPED };
+    let expected = Expected { vector: CURRENT_SPX, esr: 0x8600_0007, far: Some(UNMAPPED), elr: UNMAPPED };
     check("an illegal return to nowhere", &[ERET], &start, expected);
 }
 
@@ -260,7 +264,8 @@ fn an_access_over_two_pages_happens_wholly_or_not_at_all() {
     let mut guest = Guest::new();
     let va = UNMAPPED - 3;
     // STR X1, [X0], #8; STP X1, X2, [X0, #-8]!; LDR X1, [X0, #8]!; STP W1, W2, [X0, #-8]!
-    for (word, va) in [(0xf800_8401, va), (0xa9bf_8801, va + 8), (0xf840_8c01, va - 8), (0x29bf_0801, va + 8)] {
+    for (word, va) in [(0xf800_8401, va), (0xa9bf_8801, va + 8), (0xf840_8c01, va - 8), (0x29bf_0801, va + 8)]
+    {
         guest.put(CODE, &[word]);
         guest.memory.write(UNMAPPED - 8, &[0x55; 8]).unwrap();
         let mut start = with_x0(at_el1(CODE), va);
@@ -396,7 +401,7 @@ fn sliced(slice: u64, until: u64, irq_at: impl Fn(u64) -> bool) -> Vec<CpuState>
         let budget = slice.min(50 - done % 50);
         assert_eq!(guest.vcpu.run(Resume::Go, done, budget), Exit::Budget);
         assert_eq!(guest.vcpu.retired(), done + budget, "the whole budget is spent");
-        if guest.vcpu.retired() % 500 == 0 {
+        if guest.vcpu.retired().is_multiple_of(500) {
             states.push(guest.vcpu.save());
         }
     }

@@ -205,7 +205,15 @@ fn structures(scene: &mut Scene, random: &mut Random, one_element: bool) {
 
 /// Literals, which lie in the case itself: LDR, a branch over the data, the data.
 fn literal(scene: &mut Scene, random: &mut Random) {
-    let opcode = random.pick(&[0x1800_0000, 0x5800_0000, 0x9800_0000, 0xd800_0000, 0x1c00_0000, 0x5c00_0000, 0x9c00_0000]);
+    let opcode = random.pick(&[
+        0x1800_0000,
+        0x5800_0000,
+        0x9800_0000,
+        0xd800_0000,
+        0x1c00_0000,
+        0x5c00_0000,
+        0x9c00_0000,
+    ]);
     let rt = if opcode >> 26 & 1 != 0 { random.u32() & 31 } else { scene.data(random) };
     let data = 1 + random.below(4) as u32;
     scene.words.push(0x1400_0000 | (data + 5));
@@ -303,7 +311,8 @@ fn compare_and_swap(scene: &mut Scene, random: &mut Random) {
     let [rs, rt] = scene.distinct_data(random);
     if random.one_in(2) {
         let offset = (at - MEMORY) as usize;
-        let inside = (0..bytes as usize).fold(0, |all, i| all | u64::from(scene.state.memory[offset + i]) << (8 * i));
+        let inside =
+            (0..bytes as usize).fold(0, |all, i| all | u64::from(scene.state.memory[offset + i]) << (8 * i));
         // What is above the operand must not matter.
         let above = if size == 3 { 0 } else { random.u64() << (8 * bytes) };
         scene.state.x[rs as usize] = inside | above;

@@ -17,7 +17,7 @@ use machine::cpu_state::CpuState;
 use machine::engine::{Exit, Resume, Vcpu};
 use machine::layout::RAM_BASE;
 
-const DEFAULT_INSTRUCTIONS: u64 = 400_000;
+const DEFAULT_INSTRUCTIONS: u64 = 1_000_000;
 
 /// Budget of one start.
 const BUDGET: u64 = 500;
@@ -64,6 +64,11 @@ fn start(random: &mut Random, el0: bool, mmu: bool) -> CpuState {
     }
     state.pstate |= random.u64() & 0xf040_03c0;
     state.sys.vbar_el1 = if random.one_in(4) { pointer(random) & !0x7ff } else { state.sys.vbar_el1 };
+    if random.one_in(8) {
+        // Tables of noise, in any shape.
+        state.sys.ttbr0_el1 = pointer(random);
+        state.sys.tcr_el1 = random.u64();
+    }
     state.sys.elr_el1 = pointer(random);
     let any = random.u64() & 0xf070_03ff;
     state.sys.spsr_el1 = random.pick(&[0, 4, 5, any]);
@@ -149,7 +154,9 @@ fn noise_hurts_nobody() {
         Ok(number) => number.parse().expect("SAMOVAR_RANDOM_INSTRUCTIONS is a number"),
         Err(_) => DEFAULT_INSTRUCTIONS,
     };
-    for (seed, (el0, mmu)) in [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate() {
+    for (seed, (el0, mmu)) in
+        [(false, false), (false, true), (true, false), (true, true)].into_iter().enumerate()
+    {
         let totals = run(seed as u64, el0, mmu, instructions);
         println!(
             "EL{} with the MMU {}: {} starts, {} instructions, exits {:?}",

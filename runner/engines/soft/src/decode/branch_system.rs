@@ -101,12 +101,9 @@ fn system(word: u32) -> Option<Op> {
             },
             (_, 4) => match (op1, op2) {
                 // PAN, SPSel, DAIFSet, DAIFClr (Arm ARM C6.2.254).
-                (0, 4 | 5) | (3, 6 | 7) => Some(Op {
-                    s: crm as u8,
-                    t: op2 as u8,
-                    imm: encoding,
-                    ..Op::new(Kind::MsrImm)
-                }),
+                (0, 4 | 5) | (3, 6 | 7) => {
+                    Some(Op { s: crm as u8, t: op2 as u8, imm: encoding, ..Op::new(Kind::MsrImm) })
+                }
                 _ => None,
             },
             _ => None,

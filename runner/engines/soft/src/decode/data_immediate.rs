@@ -141,11 +141,5 @@ fn extract(word: u32) -> Option<Op> {
         return None;
     }
     let kind = if wide { Kind::Extr64 } else { Kind::Extr32 };
-    Some(Op {
-        d: dest(word, 0),
-        n: source(word, 5),
-        m: source(word, 16),
-        s: amount as u8,
-        ..Op::new(kind)
-    })
+    Some(Op { d: dest(word, 0), n: source(word, 5), m: source(word, 16), s: amount as u8, ..Op::new(kind) })
 }

@@ -63,19 +63,13 @@ fn exclusive(word: u32) -> Option<Op> {
     let base = Op { n: or_sp(word, 5), s: size as u8, t: u8::from(o0), ..Op::new(Kind::Ldxr) };
     match (o2, o1) {
         (false, false) if load => Some(Op { d: dest(word, 0), ..base }),
-        (false, false) => {
-            Some(Op { d: source(word, 0), m: dest(word, 16), kind: Kind::Stxr, ..base })
-        }
+        (false, false) => Some(Op { d: source(word, 0), m: dest(word, 16), kind: Kind::Stxr, ..base }),
         (false, true) if size >= 2 && load => {
             Some(Op { d: dest(word, 0), a: dest(word, 10), kind: Kind::Ldxp, ..base })
         }
-        (false, true) if size >= 2 => Some(Op {
-            d: source(word, 0),
-            a: source(word, 10),
-            m: dest(word, 16),
-            kind: Kind::Stxp,
-            ..base
-        }),
+        (false, true) if size >= 2 => {
+            Some(Op { d: source(word, 0), a: source(word, 10), m: dest(word, 16), kind: Kind::Stxp, ..base })
+        }
         // CASP: bit 22 is the acquire bit, bit 30 the width; pairs are even registers.
         (false, true) => {
             if rt2 != 31 || rs & 1 != 0 || bit(word, 0) {
@@ -105,12 +99,7 @@ fn literal(word: u32) -> Option<Op> {
         if opc == 3 {
             return None;
         }
-        return Some(Op {
-            d: bits(word, 4, 0) as u8,
-            s: opc as u8 + 2,
-            imm,
-            ..Op::new(Kind::LdrVecLit)
-        });
+        return Some(Op { d: bits(word, 4, 0) as u8, s: opc as u8 + 2, imm, ..Op::new(Kind::LdrVecLit) });
     }
     let kind = match opc {
         0 => Kind::LdrWLit,
@@ -228,20 +217,31 @@ fn register(word: u32, mode: Mode) -> Option<Op> {
     const IMM: [Kind; 13] =
         [LdrX, LdrW, LdrH, LdrB, LdrSw, LdrSh64, LdrSh32, LdrSb64, LdrSb32, StrX, StrW, StrH, StrB];
     const PRE: [Kind; 13] = [
-        LdrXPre, LdrWPre, LdrHPre, LdrBPre, LdrSwPre, LdrSh64Pre, LdrSh32Pre, LdrSb64Pre, LdrSb32Pre, StrXPre,
-        StrWPre, StrHPre, StrBPre,
+        LdrXPre, LdrWPre, LdrHPre, LdrBPre, LdrSwPre, LdrSh64Pre, LdrSh32Pre, LdrSb64Pre, LdrSb32Pre,
+        StrXPre, StrWPre, StrHPre, StrBPre,
     ];
     const POST: [Kind; 13] = [
-        LdrXPost, LdrWPost, LdrHPost, LdrBPost, LdrSwPost, LdrSh64Post, LdrSh32Post, LdrSb64Post, LdrSb32Post,
-        StrXPost, StrWPost, StrHPost, StrBPost,
+        LdrXPost,
+        LdrWPost,
+        LdrHPost,
+        LdrBPost,
+        LdrSwPost,
+        LdrSh64Post,
+        LdrSh32Post,
+        LdrSb64Post,
+        LdrSb32Post,
+        StrXPost,
+        StrWPost,
+        StrHPost,
+        StrBPost,
     ];
     const REG: [Kind; 13] = [
-        LdrXReg, LdrWReg, LdrHReg, LdrBReg, LdrSwReg, LdrSh64Reg, LdrSh32Reg, LdrSb64Reg, LdrSb32Reg, StrXReg,
-        StrWReg, StrHReg, StrBReg,
+        LdrXReg, LdrWReg, LdrHReg, LdrBReg, LdrSwReg, LdrSh64Reg, LdrSh32Reg, LdrSb64Reg, LdrSb32Reg,
+        StrXReg, StrWReg, StrHReg, StrBReg,
     ];
     const EXT: [Kind; 13] = [
-        LdrXExt, LdrWExt, LdrHExt, LdrBExt, LdrSwExt, LdrSh64Ext, LdrSh32Ext, LdrSb64Ext, LdrSb32Ext, StrXExt,
-        StrWExt, StrHExt, StrBExt,
+        LdrXExt, LdrWExt, LdrHExt, LdrBExt, LdrSwExt, LdrSh64Ext, LdrSh32Ext, LdrSb64Ext, LdrSb32Ext,
+        StrXExt, StrWExt, StrHExt, StrBExt,
     ];
     let d = if opc == 0 { source(word, 0) } else { dest(word, 0) };
     let op = Op { d, n: or_sp(word, 5), ..Op::new(Nop) };

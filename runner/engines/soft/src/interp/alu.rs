@@ -59,7 +59,8 @@ pub fn add_with_carry32(a: u32, b: u32, carry: bool) -> (u64, u32) {
     let wide = u64::from(a) + u64::from(b) + u64::from(carry);
     let result = wide as u32;
     let overflow = ((a ^ result) & (b ^ result)) >> 31;
-    let flags = (result & nzcv::N) | u32::from(result == 0) << 30 | ((wide >> 32) as u32) << 29 | overflow << 28;
+    let flags =
+        (result & nzcv::N) | u32::from(result == 0) << 30 | ((wide >> 32) as u32) << 29 | overflow << 28;
     (u64::from(result), flags)
 }
 
@@ -140,12 +141,23 @@ mod tests {
 
     #[test]
     fn conditions_after_a_comparison() {
-        for (a, b) in [(0u64, 0u64), (1, 2), (2, 1), (u64::MAX, 1), (1, u64::MAX), (1 << 63, 1), (1, 1 << 63)] {
+        for (a, b) in [(0u64, 0u64), (1, 2), (2, 1), (u64::MAX, 1), (1, u64::MAX), (1 << 63, 1), (1, 1 << 63)]
+        {
             let (_, flags) = add_with_carry64(a, !b, true);
             let (sa, sb) = (a as i64, b as i64);
             let expected = [
-                (0, a == b), (1, a != b), (2, a >= b), (3, a < b), (8, a > b), (9, a <= b),
-                (10, sa >= sb), (11, sa < sb), (12, sa > sb), (13, sa <= sb), (14, true), (15, true),
+                (0, a == b),
+                (1, a != b),
+                (2, a >= b),
+                (3, a < b),
+                (8, a > b),
+                (9, a <= b),
+                (10, sa >= sb),
+                (11, sa < sb),
+                (12, sa > sb),
+                (13, sa <= sb),
+                (14, true),
+                (15, true),
             ];
             for (condition, holds_here) in expected {
                 assert_eq!(holds(flags, condition), holds_here, "{a} {b} condition {condition}");

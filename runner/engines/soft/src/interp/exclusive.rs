@@ -56,7 +56,11 @@ macro_rules! host_update {
             4 | 5 => {
                 let larger = $operation == 4;
                 let pick = |old: $plain| {
-                    let keep = if larger { old as Signed >= operand as Signed } else { old as Signed <= operand as Signed };
+                    let keep = if larger {
+                        old as Signed >= operand as Signed
+                    } else {
+                        old as Signed <= operand as Signed
+                    };
                     Some(if keep { old } else { operand })
                 };
                 match place.fetch_update(Ordering::SeqCst, Ordering::SeqCst, pick) {
@@ -122,11 +126,7 @@ impl Core {
         let wide = op.s == 3;
         let size = if wide { 16 } else { 8 };
         let ptr = self.atomic_place(self.address(op), size, false)?;
-        let value = if wide {
-            host128::load(ptr)
-        } else {
-            u128::from(by_size!(8, host_load!(ptr)))
-        };
+        let value = if wide { host128::load(ptr) } else { u128::from(by_size!(8, host_load!(ptr))) };
         self.monitor = Some(Monitor { address: ptr as u64, size: size as u8, value });
         let (first, second) = split(value, wide);
         self.regs.x[usize::from(op.d)] = first;
@@ -205,8 +205,11 @@ impl Core {
             join(core.regs.read_x(n), core.regs.read_x(n1), wide)
         };
         let (old, new) = (pair(self, op.m), pair(self, op.d));
-        let seen =
-            if wide { host128::swap_if(ptr, old, new) } else { u128::from(by_size!(8, host_swap_if!(ptr, old, new))) };
+        let seen = if wide {
+            host128::swap_if(ptr, old, new)
+        } else {
+            u128::from(by_size!(8, host_swap_if!(ptr, old, new)))
+        };
         let (first, second) = split(seen, wide);
         self.regs.write_x(u32::from(op.m), first);
         self.regs.write_x(u32::from(op.m) + 1, second);

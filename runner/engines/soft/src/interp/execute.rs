@@ -8,9 +8,9 @@ use super::alu::{
     add_with_carry32, add_with_carry64, crc32, extend, holds, logic_flags32, logic_flags64, shift32, shift64,
 };
 use crate::{
+    access::Access,
     core::{Abandoned, Core, Event, class},
     mmu::tlb::AS_EL0,
-    access::Access,
     op::{Kind, Op, compare},
     regs::nzcv,
     sysreg::sctlr_el0,

@@ -6,12 +6,7 @@ mod exclusive;
 mod execute;
 mod vector_memory;
 
-use machine::{
-    clock::nanos_until,
-    engine::Exit,
-    layout::RAM_BASE,
-    memory::GuestMemory,
-};
+use machine::{clock::nanos_until, engine::Exit, layout::RAM_BASE, memory::GuestMemory};
 
 use crate::{
     blocks::{self, BlockCache},

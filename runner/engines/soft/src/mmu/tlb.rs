@@ -92,7 +92,15 @@ impl Tlb {
 
     /// Enters a data page. `readable` and `writable` hold for `who`.
     #[allow(clippy::too_many_arguments)] // one per field of what is entered
-    pub fn insert_data(&mut self, va: u64, who: u64, host_page: u64, readable: bool, writable: bool, global: bool) {
+    pub fn insert_data(
+        &mut self,
+        va: u64,
+        who: u64,
+        host_page: u64,
+        readable: bool,
+        writable: bool,
+        global: bool,
+    ) {
         self.note_global(va, global);
         let tag = self.tag(va, who);
         let addend = host_page.wrapping_sub(va & !PAGE_MASK);

@@ -123,13 +123,7 @@ impl Core {
     }
 
     /// MSR to the register. `rt` is the field of the word.
-    pub fn write_register(
-        &mut self,
-        encoding: u16,
-        value: u64,
-        rt: u32,
-        pc: u64,
-    ) -> Result<(), Abandoned> {
+    pub fn write_register(&mut self, encoding: u16, value: u64, rt: u32, pc: u64) -> Result<(), Abandoned> {
         self.check_level(encoding, false, rt)?;
         if let Some(field) = plain(&mut self.sys, encoding) {
             let old = std::mem::replace(field, value);

@@ -38,7 +38,13 @@ const AT_S1E0W: u16 = op(0, 7, 8, 3);
 
 impl Core {
     /// Executes SYS; `value` is Xt, `rt` its field.
-    pub fn system_instruction(&mut self, encoding: u16, value: u64, rt: u32, pc: u64) -> Result<(), Abandoned> {
+    pub fn system_instruction(
+        &mut self,
+        encoding: u16,
+        value: u64,
+        rt: u32,
+        pc: u64,
+    ) -> Result<(), Abandoned> {
         if self.el0 {
             let allowed = match encoding {
                 DC_ZVA => sctlr_el0::DZE,

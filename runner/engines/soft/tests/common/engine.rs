@@ -128,7 +128,7 @@ fn signal(esr: u64) -> u32 {
     }
 }
 
-/// What differs between two ends of a case, for a reader; X28 of `except` is nobody's.
+/// What differs between two ends of a case, for a reader; general register `except` is not compared.
 pub fn differences(case: &Case, ours: &Outcome, theirs: &Outcome, except: usize) -> Option<String> {
     let mut text = String::new();
     if ours.signal != theirs.signal {
