@@ -6,7 +6,7 @@
 //! (Arm ARM D7.5.9); links run only between blocks of one page, so none dangle.
 
 use crate::{
-    decode::{decode, ends_block},
+    decode::{accesses_through_sp, decode, ends_block},
     mmu::PAGE_SIZE,
     op::Op,
 };
@@ -26,6 +26,8 @@ const MAX_OPS: usize = 16 << 20;
 pub struct Block {
     start: u32,
     len: u16,
+    /// The first operation that accesses memory through SP, or the length.
+    pub first_through_sp: u16,
     /// Successors in the same page when the last branch is taken and when it
     /// is not, or [`NONE`].
     pub links: [u32; 2],
@@ -92,17 +94,16 @@ impl BlockCache {
         for index in first..(first + MAX_BLOCK).min(PAGE_WORDS) {
             let op = decode(read(entry.number * PAGE_SIZE + index as u64 * 4));
             self.ops.push(op);
-            if ends_block(op.kind) {
+            if ends_block(&op) {
                 break;
             }
         }
+        let ops = &self.ops[start..];
+        let len = ops.len() as u16;
+        let first_through_sp = ops.iter().position(accesses_through_sp).map_or(len, |first| first as u16);
         let id = self.blocks.len() as u32;
         entry.entries[first] = id;
-        self.blocks.push(Block {
-            start: start as u32,
-            len: (self.ops.len() - start) as u16,
-            links: [NONE; 2],
-        });
+        self.blocks.push(Block { start: start as u32, len, first_through_sp, links: [NONE; 2] });
         id
     }
 

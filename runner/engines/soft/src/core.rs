@@ -119,6 +119,8 @@ pub struct Core {
     pub monitor: Option<Monitor>,
     /// FP and SIMD instructions are trapped at the current level.
     pub fp_trapped: bool,
+    /// SP is checked for alignment at the current level.
+    pub sp_checked: bool,
     /// Who accesses data at the current level, as the TLB's context bits.
     pub who: u64,
     /// Translations.
@@ -182,6 +184,7 @@ impl Core {
             timer: TimerState::default(),
             monitor: None,
             fp_trapped: false,
+            sp_checked: false,
             who: 0,
             tlb: Tlb::default(),
             memory,
@@ -237,7 +240,7 @@ impl Core {
         if self.el0 || !self.sp_sel { self.regs.x[SP] } else { self.sp_el0 }
     }
 
-    /// Recomputes what follows from PSTATE and CPACR_EL1.
+    /// Recomputes what follows from PSTATE, SCTLR_EL1 and CPACR_EL1.
     pub fn update_context(&mut self) {
         self.who = if self.el0 {
             tlb::AS_EL0
@@ -246,6 +249,8 @@ impl Core {
         } else {
             0
         };
+        let check = if self.el0 { sctlr::SA0 } else { sctlr::SA };
+        self.sp_checked = self.sys.sctlr_el1 & check != 0;
         self.fp_trapped = match (self.sys.cpacr_el1 >> cpacr::FPEN_SHIFT) & 3 {
             0b11 => false,
             0b01 => self.el0,

@@ -149,6 +149,40 @@ fn calls_and_traps_of_el0() {
     );
 }
 
+/// A load or store through a misaligned SP faults where SCTLR_EL1 asks for it, EC 0x26 without a syndrome
+/// (Arm ARM D1.3.8.2); arithmetic on it does not.
+#[test]
+fn stack_pointer_alignment() {
+    const LDR_X0_SP: u32 = 0xf940_03e0;
+    const STP_X29_X30_SP_PRE: u32 = 0xa9bf_7bfd;
+    const LD1_V0_SP: u32 = 0x4c40_7fe0;
+    const SUB_SP_8: u32 = 0xd100_23ff;
+    const ADD_SP_8: u32 = 0x9100_23ff;
+    const SA: u64 = 1 << 3;
+    const SA0: u64 = 1 << 4;
+    let mut el1 = at_el1(CODE);
+    el1.sp_el1 = PRIVATE + 64;
+    el1.sys.sctlr_el1 |= SA;
+    for access in [LDR_X0_SP, STP_X29_X30_SP_PRE, LD1_V0_SP] {
+        let expected = Expected { vector: CURRENT_SPX, esr: 0x9a00_0000, far: None, elr: CODE + 12 };
+        let words = [SUB_SP_8, NOP, NOP, access];
+        let end = check("through a misaligned SP", &words, &el1, expected);
+        assert_eq!(end.sp_el1, PRIVATE + 56);
+    }
+    // Aligned again before it is used, and not asked for.
+    let expected = Expected { vector: CURRENT_SPX, esr: 0x5600_1234, far: None, elr: CODE + 16 };
+    check("mended", &[SUB_SP_8, ADD_SP_8, LDR_X0_SP, SVC_1234], &el1, expected);
+    el1.sys.sctlr_el1 &= !SA;
+    let expected = Expected { vector: CURRENT_SPX, esr: 0x5600_1234, far: None, elr: CODE + 12 };
+    check("not checked", &[SUB_SP_8, LDR_X0_SP, SVC_1234], &el1, expected);
+
+    let mut el0 = at_el0(USER_CODE);
+    el0.sp_el0 = USER_DATA + 8;
+    el0.sys.sctlr_el1 |= SA0;
+    let expected = Expected { vector: LOWER, esr: 0x9a00_0000, far: None, elr: USER_CODE };
+    check("EL0", &[LDR_X0_SP], &el0, expected);
+}
+
 #[test]
 fn data_aborts() {
     // DFSC 0b0001LL translation, 0b0010LL access flag, 0b0011LL permission, 0b100001 alignment; bit 6 is WnR,

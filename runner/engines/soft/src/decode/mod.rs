@@ -8,8 +8,10 @@ mod branch_system;
 mod data_immediate;
 mod data_register;
 mod load_store;
+mod stack;
 
 pub(crate) use load_store::{OFFSET, POST, PRE};
+pub(crate) use stack::{SP_ALIGNMENT, accesses_through_sp};
 
 use crate::{
     op::{Kind, Op},
@@ -31,12 +33,12 @@ pub fn decode(word: u32) -> Op {
     op.unwrap_or(Op { imm: u64::from(word), ..Op::new(Kind::Undefined) })
 }
 
-/// Whether `kind` ends a block: control leaves it, or what follows may have to
-/// be looked up anew.
-pub fn ends_block(kind: Kind) -> bool {
+/// Whether `op` ends a block: control leaves it, or what follows may have to be
+/// looked up anew, or SP may have lost its alignment.
+pub fn ends_block(op: &Op) -> bool {
     use Kind::*;
-    matches!(
-        kind,
+    let leaves = matches!(
+        op.kind,
         B | Bl
             | Bcond
             | Cbz64
@@ -60,7 +62,8 @@ pub fn ends_block(kind: Kind) -> bool {
             | Msr
             | Sys
             | Undefined
-    )
+    );
+    leaves || stack::may_realign_sp(op)
 }
 
 /// Bits `hi` to `lo` of `word`.

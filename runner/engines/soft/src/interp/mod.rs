@@ -11,6 +11,7 @@ use machine::{clock::nanos_until, engine::Exit, layout::RAM_BASE, memory::GuestM
 use crate::{
     blocks::{self, BlockCache},
     core::{Abandoned, Core, Event, Maintenance, class},
+    decode::SP_ALIGNMENT,
     mmu::{
         PAGE_MASK, PAGE_SIZE,
         tlb::AS_EL0,
@@ -124,6 +125,12 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
         let (block, ops) = cache.get(id);
         let links = block.links;
         let pc = core.regs.pc;
+        if core.regs.x[SP] % SP_ALIGNMENT != 0 && core.sp_checked {
+            let first = usize::from(block.first_through_sp);
+            if first < ops.len() {
+                return run_to_stack_fault(core, &ops[..first], pc, limit);
+            }
+        }
         let end = run_block(core, ops, pc, limit);
         if core.executed >= limit {
             return;
@@ -143,6 +150,17 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
             }
             End::Synchronise | End::Abandoned => return,
         };
+    }
+}
+
+/// Runs the operations before the first that accesses memory through a
+/// misaligned SP, then has that one fault. SP keeps its alignment to the end of
+/// a block, so none of them mends it.
+#[cold]
+fn run_to_stack_fault(core: &mut Core, ops: &[Op], pc: u64, limit: u64) {
+    let end = run_block(core, ops, pc, limit);
+    if matches!(end, End::Linked(FALLS)) && core.executed < limit {
+        core.raise(class::SP_ALIGNMENT, 0, None);
     }
 }
 

@@ -9,6 +9,10 @@ use super::{PAGE_MASK, PAGE_SIZE};
 pub mod sctlr {
     /// Stage 1 translation is on.
     pub const M: u64 = 1 << 0;
+    /// SP is checked for alignment at EL1.
+    pub const SA: u64 = 1 << 3;
+    /// SP is checked for alignment at EL0.
+    pub const SA0: u64 = 1 << 4;
     /// Write permission implies execute-never.
     pub const WXN: u64 = 1 << 19;
 }

@@ -176,7 +176,10 @@ impl Core {
     /// What a write changes beyond the register.
     fn after_write(&mut self, encoding: u16, old: u64, value: u64) {
         match encoding {
-            name::SCTLR_EL1 if old != value => self.tlb.flush(),
+            name::SCTLR_EL1 if old != value => {
+                self.tlb.flush();
+                self.update_context();
+            }
             name::TCR_EL1 if old != value => {
                 self.tlb.flush();
                 self.update_asid();
