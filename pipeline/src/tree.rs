@@ -242,11 +242,15 @@ impl Tree {
         }
     }
 
-    /// Puts anything but a directory in its place, where nothing may be yet.
+    /// Puts anything but a directory in its place, where nothing may be yet but the very same symbolic link:
+    /// the links of merged `/usr` are in `base-files` and in every tree from its start.
     pub fn add(&mut self, path: &str, attributes: Attributes, kind: Kind) -> Result<NodeId, TreeError> {
         let (parent, name) = self.place(path)?;
-        if self.entry(parent, name).is_some() {
-            return refuse(path, "is there already");
+        if let Some(existing) = self.entry(parent, name) {
+            return match (&self.node(existing).kind, &kind) {
+                (Kind::Symlink(there), Kind::Symlink(here)) if there == here => Ok(existing),
+                _ => refuse(path, "is there already"),
+            };
         }
         self.attach(parent, name, Node { attributes, kind })
             .map_err(|reason| TreeError { path: path.into(), reason })
@@ -459,6 +463,17 @@ mod tests {
 
     fn link(target: &str) -> Kind {
         Kind::Symlink(target.into())
+    }
+
+    #[test]
+    fn the_same_link_may_come_twice_and_another_not() {
+        let mut tree = Tree::new();
+        let attributes = Attributes::root(0o777);
+        let first = tree.add("/bin", attributes, link("usr/bin")).unwrap();
+        assert_eq!(tree.add("/bin", attributes, link("usr/bin")), Ok(first));
+        for other in [link("usr/sbin"), file("")] {
+            assert_eq!(tree.add("/bin", attributes, other).unwrap_err().reason, "is there already");
+        }
     }
 
     fn text(tree: &Tree, path: &str) -> Option<String> {
