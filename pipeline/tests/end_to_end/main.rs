@@ -1,0 +1,110 @@
+//! The real programs on real packages: `recipes/hello.toml` built from the host's Debian mirror, then restored, typed
+//! into, reset, broken and shown in a window.
+//!
+//! Needs the mirror, and Debian's `e2fsprogs`, `imagemagick`, `xdotool` and `xvfb`.
+
+mod damage;
+mod picture;
+mod programs;
+mod session;
+mod window;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ext4_view::Ext4;
+use programs::{built, copy_tree, run, samovar, succeeded, workspace};
+
+/// Builds from nothing into `store`, from the recipe in `root`, and returns what is said on standard output.
+fn build(root: &Path, store: &Path) -> String {
+    let output = run(samovar().current_dir(root).args(["build", "recipes/hello.toml", "--store"]).arg(store));
+    succeeded(&output);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_build_says_where_it_is_and_nothing_else_and_a_second_does_nothing() {
+    let artifact = built();
+    let output = run(samovar()
+        .current_dir(workspace())
+        .args(["build", "recipes/hello.toml", "--store"])
+        .arg(artifact.parent().unwrap()));
+    succeeded(&output);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), [artifact.to_str().unwrap()]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("up to date") && !stderr.contains("building"), "{stderr}");
+}
+
+/// Two stores, two directories, two copies of the recipe: the same artifact, the guest's memory included.
+#[test]
+fn two_builds_give_the_same_bytes() {
+    let first = built();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("another place");
+    for part in ["recipes", "guest-rootfs"] {
+        copy_tree(&workspace().join(part), &root.join(part));
+    }
+    let store = dir.path().join("store");
+    // Every byte of a package is checked against the lock, wherever it lay.
+    copy_tree(&first.parent().unwrap().join("cache"), &store.join("cache"));
+    let stdout = build(&root, &store);
+    let second = PathBuf::from(stdout.trim());
+    assert_eq!(second.file_name(), first.file_name());
+    let memory = |artifact: &Path| store::hash_file(&artifact.join("memory.img")).unwrap();
+    assert_eq!(memory(&second), memory(&first));
+}
+
+#[test]
+fn a_killed_build_and_two_at_once_leave_the_store_sound() {
+    let first = built();
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    copy_tree(&first.parent().unwrap().join("cache"), &store.join("cache"));
+    let start = || {
+        samovar()
+            .current_dir(workspace())
+            .args(["build", "recipes/hello.toml", "--store"])
+            .arg(&store)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    // Dead in the middle: once the kernel is there, the rest is not.
+    let mut killed = start();
+    while !fs::read_dir(store.join("keys")).is_ok_and(|keys| keys.count() > 0) {
+        assert!(killed.try_wait().unwrap().is_none(), "the build ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    for output in both {
+        assert!(output.status.success());
+        let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        assert_eq!(path.file_name(), first.file_name());
+        succeeded(&run(samovar().arg("verify").arg(&path)));
+    }
+    let left: Vec<_> =
+        fs::read_dir(store.join(".staging")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["gate"], "something half-written is left");
+}
+
+#[test]
+fn the_root_file_system_is_sound() {
+    let warm = store::Artifact::open(&built()).unwrap();
+    let image = warm.need("rootfs").unwrap().file("rootfs.ext4").unwrap();
+    let checked = run(programs::tool("e2fsck", "e2fsprogs").args(["-fn"]).arg(&image));
+    succeeded(&checked);
+
+    let tree = Ext4::load_from_path(&image).unwrap();
+    let names: Vec<String> =
+        tree.read_dir("/").unwrap().map(|entry| entry.unwrap().file_name().display().to_string()).collect();
+    for name in ["usr", "etc", "dev", "proc", "sys", "init"] {
+        assert!(names.iter().any(|found| found == name), "{name} is missing in {names:?}");
+    }
+    assert_eq!(tree.read("/init").unwrap(), fs::read(workspace().join("guest-rootfs/hello/init")).unwrap());
+    assert_eq!(tree.read("/usr/bin/busybox").unwrap()[..4], *b"\x7fELF");
+}
