@@ -48,7 +48,9 @@ pub struct BlockCache {
     ops: Vec<Op>,
     blocks: Vec<Block>,
     pages: Vec<CodePage>,
-    /// Code page of each page of memory, by page number from `first_page`.
+    /// Number of the code page of each page of memory, plus one, by page number
+    /// from `first_page`. 0 is none, so that the host hands out the pages of a
+    /// large table only as they are used: a restore does not wait for them.
     by_number: Vec<u32>,
     first_page: u64,
 }
@@ -56,7 +58,7 @@ pub struct BlockCache {
 impl BlockCache {
     /// A cache for code in the `pages` pages from physical address `base`.
     pub fn new(base: u64, pages: usize) -> Self {
-        BlockCache { by_number: vec![NONE; pages], first_page: base / PAGE_SIZE, ..Default::default() }
+        BlockCache { by_number: vec![0; pages], first_page: base / PAGE_SIZE, ..Default::default() }
     }
 
     /// Number of the code page at physical address `page`, made if it is new;
@@ -64,11 +66,11 @@ impl BlockCache {
     pub fn page(&mut self, page: u64) -> Option<u32> {
         let number = page / PAGE_SIZE;
         let slot = self.by_number.get_mut(number.checked_sub(self.first_page)? as usize)?;
-        if *slot == NONE {
-            *slot = self.pages.len() as u32;
+        if *slot == 0 {
+            *slot = self.pages.len() as u32 + 1;
             self.pages.push(CodePage { number, entries: Box::new([NONE; PAGE_WORDS]), used: false });
         }
-        Some(*slot)
+        Some(*slot - 1)
     }
 
     /// The block at the address `pc` in code page `page`, or [`NONE`].
@@ -121,8 +123,8 @@ impl BlockCache {
     pub fn invalidate_page(&mut self, page: u64) {
         let Some(offset) = (page / PAGE_SIZE).checked_sub(self.first_page) else { return };
         match self.by_number.get(offset as usize) {
-            Some(&id) if id != NONE => {
-                let entry = &mut self.pages[id as usize];
+            Some(&number) if number != 0 => {
+                let entry = &mut self.pages[number as usize - 1];
                 if entry.used {
                     entry.entries.fill(NONE);
                     entry.used = false;
@@ -137,7 +139,7 @@ impl BlockCache {
         self.ops = Vec::new();
         self.blocks = Vec::new();
         self.pages = Vec::new();
-        self.by_number.fill(NONE);
+        self.by_number = vec![0; self.by_number.len()];
     }
 }
 
