@@ -127,7 +127,7 @@ impl Error {
     /// What the reader of the message can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Recipe(error) => error.hint(),
+            Error::Recipe(error) => error.hint().or_else(|| Some("change the recipe there, and build again".into())),
             Error::Lock { .. } => Some(
                 "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into(),
             ),
@@ -146,10 +146,15 @@ impl Error {
             Error::Unresolved(_) => {
                 Some("check the packages named in the recipe, or leave one out with `exclude`".into())
             }
-            Error::Build { .. } => None,
+            Error::Build { .. } => {
+                Some("change what the recipe asks for in this step; nothing of the step was kept".into())
+            }
             Error::Capture(error) => error.hint().map(str::to_owned),
             Error::Store(error) => error.hint().map(str::to_owned),
-            Error::Io { .. } => None,
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the path; those in a recipe start from the recipe's own directory".into())
+            }
+            Error::Io { .. } => Some("check the permissions there, and the disk".into()),
         }
     }
 }

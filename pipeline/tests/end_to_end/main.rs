@@ -3,7 +3,11 @@
 //!
 //! Needs the mirror, and Debian's `e2fsprogs`, `imagemagick`, `xdotool` and `xvfb`.
 
+mod closing;
+mod contents;
 mod damage;
+mod failures;
+mod input;
 mod picture;
 mod programs;
 mod session;
@@ -94,7 +98,7 @@ fn a_killed_build_and_two_at_once_leave_the_store_sound() {
 
 #[test]
 fn the_root_file_system_is_sound() {
-    let warm = store::Artifact::open(&built()).unwrap();
+    let warm = store::Artifact::open(built()).unwrap();
     let image = warm.need("rootfs").unwrap().file("rootfs.ext4").unwrap();
     let checked = run(programs::tool("e2fsck", "e2fsprogs").args(["-fn"]).arg(&image));
     succeeded(&checked);

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::picture::Picture;
 use crate::programs::{PATIENCE, built, run, runner, succeeded, tool};
 
-struct Display {
+pub struct Display {
     server: Child,
-    name: String,
+    pub name: String,
 }
 
 impl Display {
-    fn start() -> Display {
+    pub fn start() -> Display {
         // -displayfd has the server choose a free display and say which.
         let mut server = tool("Xvfb", "xvfb")
             .args(["-displayfd", "1", "-screen", "0", "1400x900x24", "-nolisten", "tcp"])
@@ -28,13 +28,22 @@ impl Display {
         Display { server, name: format!(":{}", number.trim()) }
     }
 
-    fn xdotool(&self, args: &[&str]) -> String {
+    pub fn xdotool(&self, args: &[&str]) -> String {
         let output = run(tool("xdotool", "xdotool").env("DISPLAY", &self.name).args(args));
         succeeded(&output);
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn picture(&self, path: &Path) -> Picture {
+    /// The id of the guest's window, once it is there.
+    pub fn window(&self) -> String {
+        wait_for("the window", || {
+            let mut search = tool("xdotool", "xdotool");
+            let output = run(search.env("DISPLAY", &self.name).args(["search", "--name", "^hello "]));
+            String::from_utf8(output.stdout).unwrap().lines().next().map(str::to_owned)
+        })
+    }
+
+    pub fn picture(&self, path: &Path) -> Picture {
         let mut import = tool("import", "imagemagick");
         succeeded(&run(import.env("DISPLAY", &self.name).args(["-window", "root", "-depth", "8"]).arg(path)));
         Picture::read(path)
@@ -49,7 +58,7 @@ impl Drop for Display {
 }
 
 /// A child that is not left behind.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -58,7 +67,7 @@ impl Drop for Running {
     }
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -92,12 +101,7 @@ fn a_window_shows_takes_keys_resets_and_closes() {
     let mut session = Running(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
 
     let place = wait_for("the warm page in the window", || find(&display.picture(&shot), &warm));
-    let window = wait_for("the window", || {
-        let output = run(tool("xdotool", "xdotool")
-            .env("DISPLAY", &display.name)
-            .args(["search", "--name", "^hello "]));
-        String::from_utf8(output.stdout).unwrap().lines().next().map(str::to_owned)
-    });
+    let window = display.window();
     let title = display.xdotool(&["getwindowname", &window]);
     assert!(title.contains("hello") && title.contains("Ctrl+Alt+R"), "{title:?}");
 

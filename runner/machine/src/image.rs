@@ -46,6 +46,14 @@ pub enum ImageError {
     /// The file ends inside the header.
     #[error("the kernel is cut off: {0} bytes, the header of an arm64 Image alone has 64")]
     Truncated(usize),
+    /// The file ends inside a section that it lists.
+    #[error("the kernel is cut off: {found} bytes, of {needed}")]
+    CutOff {
+        /// The file's size.
+        found: usize,
+        /// Where its last section ends.
+        needed: u64,
+    },
     /// The magic number is not there.
     #[error("the kernel is not an arm64 Image: the magic number \"ARM\\x64\" is missing at byte 56")]
     NoMagic,
@@ -79,7 +87,9 @@ impl ImageError {
     pub fn hint(&self) -> &'static str {
         match self {
             ImageError::OtherFormat { hint, .. } => hint,
-            ImageError::Truncated(_) | ImageError::Damaged(_) => "copy or build the kernel again",
+            ImageError::Truncated(_) | ImageError::CutOff { .. } | ImageError::Damaged(_) => {
+                "copy or build the kernel again"
+            }
             ImageError::NoMagic => {
                 "the Image is in arch/arm64/boot of a kernel's build, or /boot/vmlinuz-* of Debian's arm64 package"
             }
@@ -114,6 +124,11 @@ impl Header {
         if header[56..60] != MAGIC {
             return Err(ImageError::NoMagic);
         }
+        if let Some(needed) = end_of_sections(image)
+            && needed > image.len() as u64
+        {
+            return Err(ImageError::CutOff { found: image.len(), needed });
+        }
         let text_offset = u64::from_le_bytes(*text_offset);
         let image_size = u64::from_le_bytes(*image_size);
         if image_size == 0 {
@@ -138,6 +153,34 @@ impl Header {
         }
         Ok(Header { text_offset, image_size })
     }
+}
+
+/// Where the last section of the file ends, in a kernel that is an EFI program too (nearly all are). Without this, the
+/// first part of a kernel would start, and hang without a word; `image_size` can't tell, since it counts memory.
+fn end_of_sections(image: &[u8]) -> Option<u64> {
+    fn field<const N: usize>(image: &[u8], at: usize) -> Option<[u8; N]> {
+        image.get(at..)?.first_chunk().copied()
+    }
+    if !image.starts_with(b"MZ") {
+        return None;
+    }
+    // The offset's place: Linux Documentation/arch/arm64/booting.rst, res5. The rest: Microsoft, "PE Format", COFF File
+    // Header and Section Table.
+    let header = u32::from_le_bytes(field(image, 60)?) as usize;
+    if field(image, header)? != *b"PE\0\0" {
+        return None;
+    }
+    let count = u16::from_le_bytes(field(image, header.checked_add(6)?)?);
+    let optional = u16::from_le_bytes(field(image, header.checked_add(20)?)?);
+    let table = header.checked_add(24 + usize::from(optional))?;
+    let end = table.checked_add(40 * usize::from(count))? as u64;
+    let sections = (0..usize::from(count)).map_while(|index| {
+        let at = table.checked_add(40 * index)?;
+        let size = u32::from_le_bytes(field(image, at.checked_add(16)?)?);
+        let start = u32::from_le_bytes(field(image, at.checked_add(20)?)?);
+        Some(u64::from(start) + u64::from(size))
+    });
+    sections.chain([end]).max()
 }
 
 /// Names the kinds of kernel file that people have at hand.
@@ -351,7 +394,45 @@ mod tests {
         assert!(matches!(error(&image(u64::MAX - 3, MIB, 0, 64)), ImageError::TooLarge { .. }));
     }
 
+    /// An Image that is an EFI program with the sections `(start, size)`.
+    fn efi(sections: &[(u32, u32)], len: usize) -> Vec<u8> {
+        let mut file = image(0, MIB, 0, len);
+        file[..2].copy_from_slice(b"MZ");
+        file[60..64].copy_from_slice(&64u32.to_le_bytes());
+        file[64..68].copy_from_slice(b"PE\0\0");
+        file[70..72].copy_from_slice(&(sections.len() as u16).to_le_bytes());
+        file[84..86].copy_from_slice(&8u16.to_le_bytes()); // of optional header
+        for (section, (start, size)) in file[96..].chunks_exact_mut(40).zip(sections) {
+            section[16..20].copy_from_slice(&size.to_le_bytes());
+            section[20..24].copy_from_slice(&start.to_le_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn a_kernel_without_its_end_is_refused() {
+        let whole = efi(&[(4096, 1000), (5096, 500), (0, 100)], 5596);
+        assert!(place(&whole, None, 64 * MIB).is_ok());
+        for found in [5595, 4096, 96 + 3 * 40, 96 + 2 * 40, 97] {
+            let error = place(&whole[..found], None, 64 * MIB).unwrap_err();
+            assert!(matches!(error, ImageError::CutOff { found: at, .. } if at == found), "{found}: {error}");
+        }
+        let error = place(&efi(&[(u32::MAX, u32::MAX)], 5000), None, 64 * MIB).unwrap_err();
+        assert_eq!(error, ImageError::CutOff { found: 5000, needed: u64::from(u32::MAX) * 2 });
+    }
+
     proptest! {
+        #[test]
+        fn any_section_table_is_read_or_refused(
+            header in prop_oneof![0u32..200, any::<u32>()],
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut file = efi(&[], 100);
+            file.extend(bytes);
+            file[60..64].copy_from_slice(&header.to_le_bytes());
+            let _ = place(&file, None, 64 * MIB);
+        }
+
         #[test]
         fn any_file_is_placed_soundly_or_refused(
             mut file in prop::collection::vec(any::<u8>(), 0..200),

@@ -8,7 +8,6 @@
 //! Nothing here reads the host's clock or entropy but through [`clock`].
 
 pub mod board;
-pub mod boot;
 pub mod clock;
 pub mod cpu_state;
 pub mod device;

@@ -158,7 +158,15 @@ impl CaptureError {
             CaptureError::TimedOut { .. } => {
                 Some("look at the picture and console that were kept, or allow more time")
             }
-            _ => None,
+            CaptureError::Panicked { .. } | CaptureError::Ended { .. } => {
+                Some("look at the picture and console that were kept; what the guest starts is at fault")
+            }
+            CaptureError::Stopped { .. } => {
+                Some("please report this line; it is a gap in the engine, not in your guest")
+            }
+            CaptureError::Faulted { .. } => Some("this is a fault of the guest's driver, or an attack"),
+            CaptureError::NoMarker => Some("name a text in the recipe's warm-base.ready"),
+            CaptureError::Write { .. } => None,
         }
     }
 }

@@ -202,7 +202,8 @@ fn outcome(end: End) -> Result<(), Failure> {
         }
         End::Panicked(lines) => {
             tell(&lines);
-            Err(Failure::new(Status::GuestPanic, "the guest's kernel panicked"))
+            Err(Failure::new(Status::GuestPanic, "the guest's kernel panicked")
+                .hint("the lines above are its own account; restore it again to start afresh"))
         }
         End::Stopped(report, lines) => {
             tell(&lines);

@@ -163,6 +163,20 @@ mod tests {
     }
 
     #[test]
+    fn after_a_clear_every_page_is_new() {
+        let mut cache = BlockCache::new(0x1000, 3);
+        for pa in [0x3000, 0x1000] {
+            let page = cache.page(pa).unwrap();
+            cache.decode(page, 0, |_| RET);
+        }
+        cache.clear();
+        for (pa, number) in [(0x2000, 0), (0x3000, 1), (0x1000, 2)] {
+            assert_eq!(cache.page(pa), Some(number));
+            assert_eq!(cache.at(number, 0), NONE);
+        }
+    }
+
+    #[test]
     fn invalidation_drops_the_page_and_no_other() {
         let mut cache = BlockCache::new(0x1000, 2);
         let (a, b) = (cache.page(0x1000).unwrap(), cache.page(0x2000).unwrap());

@@ -125,7 +125,7 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
         let (block, ops) = cache.get(id);
         let links = block.links;
         let pc = core.regs.pc;
-        if core.regs.x[SP] % SP_ALIGNMENT != 0 && core.sp_checked {
+        if !core.regs.x[SP].is_multiple_of(SP_ALIGNMENT) && core.sp_checked {
             let first = usize::from(block.first_through_sp);
             if first < ops.len() {
                 return run_to_stack_fault(core, &ops[..first], pc, limit);

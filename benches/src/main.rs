@@ -1,0 +1,191 @@
+//! Measures a warm base's guest on this project's runner and on QEMU, side by
+//! side in one run: cold boot, restore, reset. The README beside this package
+//! says where each clock starts and stops.
+
+mod guest;
+mod host;
+mod ours;
+mod process;
+mod qemu;
+mod qmp;
+mod stats;
+mod table;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use runner::{
+    error::{Failure, Status},
+    units::parse_size,
+};
+
+use guest::Guest;
+use ours::Runner;
+use qemu::Qemu;
+use stats::Samples;
+use table::{Pair, Restores, Results};
+
+/// Measure a warm base's guest on the runner and on QEMU
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Cli {
+    /// The warm base: its directory in a store, such as artifacts/<sha256>
+    #[arg(value_name = "ARTIFACT")]
+    artifact: PathBuf,
+
+    /// How often each thing is measured
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+
+    /// Resets that are measured in place
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    resets: u32,
+
+    /// The second size of RAM, to see whether a restore's time depends on it
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = parse_size)]
+    large: u64,
+
+    /// The runner [default: beside this program]
+    #[arg(long, value_name = "FILE")]
+    runner: Option<PathBuf>,
+
+    /// QEMU's system emulator for arm64
+    #[arg(long, value_name = "FILE", default_value = qemu::PROGRAM)]
+    qemu: PathBuf,
+
+    /// Write the table to benches/results/NAME.md as well
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    write: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.status as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    if cfg!(debug_assertions) {
+        return Err(Failure::new(Status::Usage, "this is a debug build: its figures would mean nothing")
+            .hint("cargo run --release -p benches -- ARTIFACT"));
+    }
+    // Everything that can be missing is looked for before minutes are spent.
+    let runner = Runner::find(cli.runner.as_deref())?;
+    let qemu = Qemu::find(&cli.qemu)?;
+    let guest = Guest::open(&cli.artifact)?;
+    let work = tempfile::tempdir().map_err(|error| host_failure("can't make a directory", &error))?;
+    let results = measure(cli, &runner, &qemu, &guest, work.path())?;
+    let text = results.to_markdown();
+    print!("{text}");
+    if let Some(name) = &cli.write {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        let path = dir.join(format!("{name}.md"));
+        fs::create_dir_all(&dir)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|error| host_failure(&format!("can't write {}", path.display()), &error))?;
+        eprintln!("written to {}", path.display());
+    }
+    Ok(())
+}
+
+fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) -> Result<Results, Failure> {
+    let load_before = host::load_average();
+    let mut results = Results {
+        host: host::describe(),
+        kernel: guest.kernel_version.clone(),
+        qemu: qemu.version.clone(),
+        command_line: guest.command_line.clone(),
+        cpus: guest.machine.cpus,
+        marker: guest.marker.clone(),
+        runs: cli.runs,
+        load: [load_before, None],
+        boot: Pair::default(),
+        engine: ours::Engine::default(),
+        start: Samples::default(),
+        restores: Vec::new(),
+        resets: Samples::default(),
+    };
+
+    for run in 1..=cli.runs {
+        say(&format!("boot {run} of {}", cli.runs));
+        results.boot.ours.push(runner.boot(guest)?);
+        results.boot.qemu.push(qemu.boot(guest, work)?);
+        results.engine.push(ours::capture(guest, &work.join("engine"))?);
+    }
+
+    let mut subjects = vec![(guest.clone(), cli.artifact.clone())];
+    if cli.large != guest.machine.memory {
+        say(&format!("make a warm base with {} MiB", cli.large >> 20));
+        subjects.push(guest.with_memory(cli.large, &work.join("store"))?);
+    }
+    let mut saved = Vec::new();
+    for (guest, _) in &subjects {
+        say(&format!("save QEMU's guest with {} MiB", guest.machine.memory >> 20));
+        saved.push(qemu.save(guest, work)?);
+        results.restores.push(Restores::new(guest.machine.memory));
+    }
+    // The first round fills the page cache and is not counted.
+    for run in 0..=cli.runs {
+        say(&format!("restore {run} of {}", cli.runs));
+        let start = runner.start()?;
+        if run > 0 {
+            results.start.push(start);
+        }
+        for (((guest, artifact), saved), into) in subjects.iter().zip(&saved).zip(&mut results.restores) {
+            let ours = runner.restore(artifact, work)?;
+            let theirs = qemu.restore(guest, saved, work)?;
+            if run > 0 {
+                into.push(&ours, theirs);
+            }
+        }
+    }
+    say(&format!("{} resets", cli.resets));
+    results.resets = runner.resets(&cli.artifact, cli.resets, work)?;
+    results.load[1] = host::load_average();
+    Ok(results)
+}
+
+fn say(what: &str) {
+    eprintln!("bench: {what}");
+}
+
+fn host_failure(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Status::Host, format!("{what}: {error}"))
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if plain && text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no plain file name"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn results_stay_in_their_directory() {
+        assert!(parse_name("epyc-2.cores").is_ok());
+        for bad in ["", ".hidden", "../x", "a/b", "a b"] {
+            assert!(parse_name(bad).is_err(), "{bad}");
+        }
+    }
+}
