@@ -127,7 +127,9 @@ impl Error {
     /// What the reader of the message can do, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::Recipe(error) => error.hint().or_else(|| Some("change the recipe there, and build again".into())),
+            Error::Recipe(error) => {
+                error.hint().or_else(|| Some("change the recipe there, and build again".into()))
+            }
             Error::Lock { .. } => Some(
                 "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into(),
             ),
