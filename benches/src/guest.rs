@@ -147,10 +147,7 @@ fn only_file(artifact: &Artifact) -> Result<PathBuf, Failure> {
 
 fn refused(error: store::Error) -> Failure {
     let failure = Failure::new(Status::Refused, &error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint(error.hint())
 }
 
 #[cfg(test)]

@@ -124,39 +124,39 @@ impl Error {
         }
     }
 
-    /// What the reader of the message can do, where there is something.
-    pub fn hint(&self) -> Option<String> {
+    /// What the reader of the message can do.
+    pub fn hint(&self) -> String {
         match self {
             Error::Recipe(error) => {
-                error.hint().or_else(|| Some("change the recipe there, and build again".into()))
+                error.hint().unwrap_or_else(|| "change the recipe there, and build again".into())
             }
-            Error::Lock { .. } => Some(
-                "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into(),
-            ),
+            Error::Lock { .. } => {
+                "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into()
+            }
             Error::NoMirror { variable, .. } => {
-                Some(format!("set {variable} to a mirror's URL, or run on a host whose apt sources name one"))
+                format!("set {variable} to a mirror's URL, or run on a host whose apt sources name one")
             }
-            Error::Fetch(error) => error.hint().map(str::to_owned),
-            Error::Verification { hint, .. } => Some((*hint).to_owned()),
-            Error::WrongHash { .. } => Some(
+            Error::Fetch(error) => error.hint().to_owned(),
+            Error::Verification { hint, .. } => (*hint).to_owned(),
+            Error::WrongHash { .. } => {
                 "the mirror served other bytes than were signed for; nothing was kept. Try another mirror"
-                    .into(),
-            ),
+                    .into()
+            }
             Error::Malformed { .. } => {
-                Some("the archive serves something this program does not understand; nothing was kept".into())
+                "the archive serves something this program does not understand; nothing was kept".into()
             }
             Error::Unresolved(_) => {
-                Some("check the packages named in the recipe, or leave one out with `exclude`".into())
+                "check the packages named in the recipe, or leave one out with `exclude`".into()
             }
             Error::Build { .. } => {
-                Some("change what the recipe asks for in this step; nothing of the step was kept".into())
+                "change what the recipe asks for in this step; nothing of the step was kept".into()
             }
-            Error::Capture(error) => error.hint().map(str::to_owned),
-            Error::Store(error) => error.hint().map(str::to_owned),
+            Error::Capture(error) => error.hint().to_owned(),
+            Error::Store(error) => error.hint().to_owned(),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("check the path; those in a recipe start from the recipe's own directory".into())
+                "check the path; those in a recipe start from the recipe's own directory".into()
             }
-            Error::Io { .. } => Some("check the permissions there, and the disk".into()),
+            Error::Io { .. } => "check the permissions there, and the disk".into(),
         }
     }
 }

@@ -9,10 +9,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
-            }
+            eprintln!("error: {error}\nhint: {}", error.hint());
             ExitCode::from(error.exit_code())
         }
     }

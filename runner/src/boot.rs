@@ -79,6 +79,10 @@ pub enum BootError {
     Host(#[from] io::Error),
 }
 
+/// What to do when the host can't give what a machine takes.
+pub(crate) const HOST_HINT: &str =
+    "check the host: its free memory and disk, the file's permissions, and the limits on processes";
+
 impl BootError {
     /// Whether whoever asked for it is to blame rather than the host.
     pub fn is_usage(&self) -> bool {
@@ -86,14 +90,14 @@ impl BootError {
     }
 
     /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> &'static str {
         match self {
-            BootError::TooLarge { .. } => Some("give the machine more memory"),
-            BootError::Image { error, .. } => Some(error.hint()),
-            BootError::Read { .. } => Some("check the file's name and whether it may be read"),
-            BootError::Spec(_) => Some("ask for a machine within these limits"),
-            BootError::Fdt(_) => Some("shorten the kernel's command line"),
-            BootError::Machine(_) | BootError::Host(_) => None,
+            BootError::TooLarge { .. } => "give the machine more memory",
+            BootError::Image { error, .. } => error.hint(),
+            BootError::Read { .. } => "check the file's name and whether it may be read",
+            BootError::Spec(_) => "ask for a machine within these limits",
+            BootError::Fdt(_) => "shorten the kernel's command line",
+            BootError::Machine(_) | BootError::Host(_) => HOST_HINT,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Frames and PNG files.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use machine::virtio::gpu::Screen;
 
@@ -12,14 +12,14 @@ pub struct Frame {
     /// Rows.
     pub height: u32,
     /// 0x00RRGGBB, row by row, `width * height` of them.
-    pub pixels: Vec<u32>,
+    pub pixels: Arc<Vec<u32>>,
 }
 
 impl Frame {
     /// What a guest's screen shows, if it shows anything.
     pub fn of(screen: &Screen) -> Option<Self> {
         let Screen { width, height, pixels, .. } = screen;
-        let frame = Frame { width: *width, height: *height, pixels: pixels.clone() };
+        let frame = Frame { width: *width, height: *height, pixels: Arc::clone(pixels) };
         (!frame.is_empty()).then_some(frame)
     }
 
@@ -39,7 +39,7 @@ pub fn encode(frame: &Frame) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the screen shows nothing yet"));
     }
     let mut rgb = Vec::with_capacity(frame.pixels.len() * 3);
-    for pixel in &frame.pixels {
+    for pixel in frame.pixels.iter() {
         let [_, red, green, blue] = pixel.to_be_bytes();
         rgb.extend_from_slice(&[red, green, blue]);
     }
@@ -75,16 +75,16 @@ mod tests {
         let info = reader.next_frame(&mut rgb).unwrap();
         assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
         let pixels = rgb.chunks(3).map(|p| u32::from_be_bytes([0, p[0], p[1], p[2]])).collect();
-        Frame { width: info.width, height: info.height, pixels }
+        Frame { width: info.width, height: info.height, pixels: Arc::new(pixels) }
     }
 
     proptest! {
         #[test]
         fn a_decoder_sees_the_same_picture(width in 1u32..40, height in 1u32..40, seed: u32) {
-            let pixels = (0..width * height)
+            let pixels: Vec<u32> = (0..width * height)
                 .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed)) & 0xff_ffff)
                 .collect();
-            let frame = Frame { width, height, pixels };
+            let frame = Frame { width, height, pixels: pixels.into() };
             let bytes = encode(&frame).unwrap();
             prop_assert_eq!(decode(&bytes), frame.clone());
             prop_assert_eq!(encode(&frame).unwrap(), bytes);
@@ -93,13 +93,13 @@ mod tests {
 
     #[test]
     fn the_unused_byte_of_a_pixel_does_not_show() {
-        let frame = Frame { width: 1, height: 1, pixels: vec![0xff12_3456] };
-        assert_eq!(decode(&encode(&frame).unwrap()).pixels, [0x12_3456]);
+        let frame = Frame { width: 1, height: 1, pixels: vec![0xff12_3456].into() };
+        assert_eq!(*decode(&encode(&frame).unwrap()).pixels, [0x12_3456]);
     }
 
     #[test]
     fn what_is_no_picture_is_refused() {
         assert!(encode(&Frame::default()).is_err());
-        assert!(encode(&Frame { width: 2, height: 2, pixels: vec![0; 3] }).is_err());
+        assert!(encode(&Frame { width: 2, height: 2, pixels: vec![0; 3].into() }).is_err());
     }
 }

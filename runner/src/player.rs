@@ -84,13 +84,21 @@ pub fn play(script: &Script, session: &Handle) -> Result<(), PlayError> {
     };
     for step in &script.steps {
         player.line = step.line;
-        player.alive()?;
+        if needs_guest(&step.action) {
+            player.alive()?;
+        }
         player.step(&step.action)?;
         if step.action == Action::Quit {
             break;
         }
     }
     Ok(())
+}
+
+/// Whether a statement makes no sense once the guest has ended. What it said and showed last stays, so
+/// a script can wait for a guest's last words.
+fn needs_guest(action: &Action) -> bool {
+    !matches!(action, Action::Timeout(_) | Action::WaitConsole(_) | Action::Screenshot(_) | Action::Quit)
 }
 
 struct Player<'a> {
@@ -114,15 +122,15 @@ impl Player<'_> {
                 self.mark();
                 for stroke in text.chars().filter_map(keys::stroke) {
                     if stroke.shift {
-                        self.chord(&[LEFT_SHIFT, stroke.code])?;
+                        self.chord(&[LEFT_SHIFT, stroke.code]);
                     } else {
-                        self.chord(&[stroke.code])?;
+                        self.chord(&[stroke.code]);
                     }
                 }
             }
             Action::Key(chord) => {
                 self.mark();
-                self.chord(&chord.0)?;
+                self.chord(&chord.0);
             }
             Action::Move { x, y } => {
                 self.mark();
@@ -131,8 +139,8 @@ impl Player<'_> {
             Action::Click { x, y } => {
                 self.mark();
                 self.point(*x, *y)?;
-                self.pass(BETWEEN_KEYS)?;
-                self.chord(&[BUTTON_LEFT])?;
+                self.settle();
+                self.chord(&[BUTTON_LEFT]);
             }
             Action::Wheel(turns) => {
                 self.mark();
@@ -211,15 +219,20 @@ impl Player<'_> {
     }
 
     /// Presses keys in order and releases them in reverse.
-    fn chord(&self, codes: &[Code]) -> Result<(), PlayError> {
+    fn chord(&self, codes: &[Code]) {
         for code in codes {
             self.session.send(Command::Key(*code, true));
         }
-        self.pass(BETWEEN_KEYS)?;
+        self.settle();
         for code in codes.iter().rev() {
             self.session.send(Command::Key(*code, false));
         }
-        self.pass(BETWEEN_KEYS)
+        self.settle();
+    }
+
+    /// Gives the guest time for what was put in. A guest that ends by it did what it was told.
+    fn settle(&self) {
+        self.session.wait_until(Some(Instant::now() + BETWEEN_KEYS), |state| state.end.clone());
     }
 
     fn point(&self, x: u32, y: u32) -> Result<(), PlayError> {
@@ -278,7 +291,7 @@ mod tests {
 
     #[test]
     fn clicks_are_in_pixels_of_the_screen() {
-        let screen = Frame { width: 4, height: 2, pixels: vec![0; 8] };
+        let screen = Frame { width: 4, height: 2, pixels: vec![0; 8].into() };
         let (result, commands) = played("click 3 0", screen.clone());
         result.unwrap();
         assert_eq!(
@@ -330,6 +343,32 @@ mod tests {
         seat.show(|state| state.end = Some(End::PoweredOff));
         let result = play(&parse("wait 1m").unwrap(), &handle);
         assert!(matches!(result, Err(PlayError::Ended { line: 1, end: End::PoweredOff })));
+    }
+
+    #[test]
+    fn a_guests_last_words_can_be_waited_for() {
+        let (handle, seat) = pair();
+        seat.show(|state| {
+            drop(state.console.push(b"Power down\n"));
+            state.end = Some(End::PoweredOff);
+        });
+        play(&parse("wait-console Power down").unwrap(), &handle).unwrap();
+        let result = play(&parse("wait-console Power up").unwrap(), &handle);
+        assert!(matches!(result, Err(PlayError::Ended { line: 1, end: End::PoweredOff })));
+    }
+
+    #[test]
+    fn a_key_that_ends_the_guest_was_pressed_well() {
+        let (handle, seat) = pair();
+        let guest = std::thread::spawn(move || {
+            while seat.drain().is_empty() {
+                std::thread::yield_now();
+            }
+            seat.show(|state| state.end = Some(End::PoweredOff));
+        });
+        let result = play(&parse("key enter\nkey enter").unwrap(), &handle);
+        assert!(matches!(result, Err(PlayError::Ended { line: 2, .. })), "{result:?}");
+        guest.join().unwrap();
     }
 
     #[test]

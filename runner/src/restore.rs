@@ -13,6 +13,7 @@ use machine::memory::GuestMemory;
 use store::{Artifact, Kind};
 
 use crate::{
+    boot::HOST_HINT,
     entropy::HostEntropy,
     live::{self, Live, LiveError},
     report::{Report, Stopwatch},
@@ -105,15 +106,16 @@ impl RestoreError {
     }
 
     /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> &'static str {
         match self {
             RestoreError::Store(error) => error.hint(),
-            RestoreError::NotWarmBase { .. } => Some("give the warm base that `samovar build` prints"),
-            RestoreError::Snapshot { error, .. } => Some(error.hint()),
-            RestoreError::Load(_) | RestoreError::Disk { .. } => {
-                Some("build the recipe again with this version")
+            RestoreError::NotWarmBase { .. } => "give the warm base that `samovar build` prints",
+            RestoreError::Snapshot { error, .. } => error.hint(),
+            RestoreError::Load(_) | RestoreError::Disk { .. } => "build the recipe again with this version",
+            RestoreError::Memory { error, .. } if error.kind() == io::ErrorKind::InvalidData => {
+                "the artifact is damaged: remove its directory and build or copy it again"
             }
-            RestoreError::Memory { .. } | RestoreError::Host(_) => None,
+            RestoreError::Memory { .. } | RestoreError::Host(_) => HOST_HINT,
         }
     }
 }
@@ -252,7 +254,7 @@ mod tests {
         let error = refusal(&state, MEMORY, Kind::Kernel);
         assert!(matches!(error, RestoreError::NotWarmBase { kind: Kind::Kernel, .. }));
         let error = restored(Path::new("/nonexistent")).unwrap_err();
-        assert!(error.is_refusal() && error.hint().is_some(), "{error}");
+        assert!(error.is_refusal(), "{error}");
     }
 
     #[test]

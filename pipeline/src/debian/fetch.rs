@@ -52,8 +52,8 @@ pub enum FetchError {
 
 impl FetchError {
     /// What can be done about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    pub fn hint(&self) -> &'static str {
+        match self {
             FetchError::NotFound { hint, .. } => hint,
             FetchError::Refused { .. } | FetchError::TooLong { .. } => {
                 "try another mirror: set SAMOVAR_DEBIAN_MIRROR or SAMOVAR_DEBIAN_SECURITY_MIRROR"
@@ -61,7 +61,7 @@ impl FetchError {
             FetchError::Failed { .. } => {
                 "check the network and the mirror; what was fetched so far in full is kept, so run it again"
             }
-        })
+        }
     }
 }
 

@@ -117,9 +117,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the reader of the message can do, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    /// What the reader of the message can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
             Error::NoSpace { .. } => {
                 "free some space, or put the store elsewhere; nothing half-written was kept"
             }
@@ -140,8 +140,14 @@ impl Error {
             Error::BadName { .. } => {
                 "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
             }
-            Error::Io { .. } | Error::NoSuchNeed { .. } | Error::NoSuchFile { .. } => return None,
-        })
+            Error::NoSuchNeed { .. } | Error::NoSuchFile { .. } => {
+                "this artifact is of another kind: give the one that the build of the recipe printed"
+            }
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check the path; those in a recipe start from the recipe's own directory"
+            }
+            Error::Io { .. } => "check the permissions there, and the disk",
+        }
     }
 
     /// Whether this is about content that is not what was recorded.

@@ -1,7 +1,7 @@
 //! The real programs on real packages: `recipes/hello.toml` built from the host's Debian mirror, then restored, typed
 //! into, reset, broken and shown in a window.
 //!
-//! Needs the mirror, and Debian's `e2fsprogs`, `imagemagick`, `xdotool` and `xvfb`.
+//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
 
 mod closing;
 mod contents;

@@ -152,21 +152,21 @@ pub enum CaptureError {
 
 impl CaptureError {
     /// What a person can do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> &'static str {
         match self {
             CaptureError::Boot(error) => error.hint(),
             CaptureError::TimedOut { .. } => {
-                Some("look at the picture and console that were kept, or allow more time")
+                "look at the picture and console that were kept, or allow more time"
             }
             CaptureError::Panicked { .. } | CaptureError::Ended { .. } => {
-                Some("look at the picture and console that were kept; what the guest starts is at fault")
+                "look at the picture and console that were kept; what the guest starts is at fault"
             }
             CaptureError::Stopped { .. } => {
-                Some("please report this line; it is a gap in the engine, not in your guest")
+                "please report this line; it is a gap in the engine, not in your guest"
             }
-            CaptureError::Faulted { .. } => Some("this is a fault of the guest's driver, or an attack"),
-            CaptureError::NoMarker => Some("name a text in the recipe's warm-base.ready"),
-            CaptureError::Write { .. } => None,
+            CaptureError::Faulted { .. } => "this is a fault of the guest's driver, or an attack",
+            CaptureError::NoMarker => "name a text in the recipe's warm-base.ready",
+            CaptureError::Write { .. } => "check the permissions there, and the disk",
         }
     }
 }

@@ -109,10 +109,7 @@ fn attach_terminal(session: &Handle) -> Result<Option<RawMode>, Failure> {
 
 fn failure(error: BootError) -> Failure {
     let failure = Failure::new(if error.is_usage() { Status::Usage } else { Status::Host }, &error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint(error.hint())
 }
 
 #[cfg(test)]

@@ -62,8 +62,5 @@ pub fn console_file(path: &PathBuf) -> Result<ConsoleSink, Failure> {
 fn failure(error: RestoreError) -> Failure {
     let status = if error.is_refusal() { Status::Refused } else { Status::Host };
     let failure = Failure::new(status, &error);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure.hint(error.hint())
 }

@@ -397,7 +397,7 @@ mod tests {
         }
         fn screen(&self) -> Option<Frame> {
             // Two keys, one picture: an unchanged flush.
-            Some(Frame { width: 1, height: 1, pixels: vec![self.keys / 2] })
+            Some(Frame { width: 1, height: 1, pixels: vec![self.keys / 2].into() })
         }
         fn reset(&mut self) -> Result<(), String> {
             if self.unresettable {
@@ -479,10 +479,10 @@ mod tests {
         handle.send(Command::Key(30, true));
         handle.send(Command::Key(31, true));
         let pixel = |handle: &Handle| handle.frame().0.pixels.clone();
-        handle.wait_until(None, |state| (state.frame.pixels == [1]).then_some(()));
+        handle.wait_until(None, |state| (*state.frame.pixels == [1]).then_some(()));
         handle.send(Command::Reset);
         handle.wait_until(None, |state| (state.resets.len() == 1).then_some(()));
-        assert_eq!(pixel(&handle), [0]);
+        assert_eq!(*pixel(&handle), [0]);
         handle.send(Command::Quit);
         running.join();
     }

@@ -1,5 +1,7 @@
 //! What the host sees: the frame on the screen, and the cursor's image.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::memory::GuestMemory;
@@ -16,8 +18,9 @@ pub struct Screen {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Pixels as 0x00RRGGBB, row by row from the top.
-    pub pixels: Vec<u32>,
+    /// Pixels as 0x00RRGGBB, row by row from the top. Who keeps a frame keeps a
+    /// reference; they are copied only if the guest draws while somebody does.
+    pub pixels: Arc<Vec<u32>>,
     /// Counts up whenever anything else here changes.
     pub generation: u64,
     /// Whether the guest drives the screen. When it stops, the last frame stays.
@@ -28,7 +31,7 @@ impl Screen {
     /// A black screen that nobody drives.
     pub(super) fn blank(&mut self, width: u32, height: u32) {
         self.resize(width, height);
-        self.pixels.fill(0);
+        Arc::make_mut(&mut self.pixels).fill(0);
         self.active = false;
         self.generation += 1;
     }
@@ -58,9 +61,15 @@ impl Screen {
         }
     }
 
+    /// Makes room for a frame that is drawn as a whole.
     fn resize(&mut self, width: u32, height: u32) {
         (self.width, self.height) = (width, height);
-        self.pixels.resize(width as usize * height as usize, 0);
+        let len = width as usize * height as usize;
+        match Arc::get_mut(&mut self.pixels) {
+            Some(pixels) => pixels.resize(len, 0),
+            // Somebody keeps the old frame; there is no need to copy what is drawn over.
+            None => self.pixels = Arc::new(vec![0; len]),
+        }
     }
 
     /// Converts `damage`, which lies within `scanout`; returns whether a pixel changed.
@@ -68,10 +77,11 @@ impl Screen {
         let (left, top) = ((damage.x - scanout.x) as usize, (damage.y - scanout.y) as usize);
         let (width, row_len) = (damage.width as usize, self.width as usize);
         let (mut changed, mut scratch) = (false, Vec::new());
+        let pixels = Arc::make_mut(&mut self.pixels);
         for row in 0..damage.height as usize {
             let to = (top + row) * row_len + left;
             let source = image.row(damage.x, damage.y as usize + row, width, &mut scratch);
-            let (Some(target), Some(source)) = (self.pixels.get_mut(to..to + width), source) else { break };
+            let (Some(target), Some(source)) = (pixels.get_mut(to..to + width), source) else { break };
             changed |= image.format.convert_row(source, target);
         }
         changed
@@ -132,6 +142,22 @@ pub struct Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_that_is_kept_stays() {
+        let (black, white) = ([0; 16], [0xff; 16]);
+        let image = |bytes| Image { format: Format::Bgrx, width: 2, source: Source::Copy(bytes) };
+        let whole = Rect { x: 0, y: 0, width: 2, height: 2 };
+        let mut screen = Screen::default();
+        screen.show(&image(&black), &whole);
+        let first = screen.pixels.clone();
+        screen.update(&image(&white), &whole, &Rect { height: 1, ..whole });
+        let second = screen.pixels.clone();
+        screen.show(&image(&white), &whole);
+        assert_eq!(*first, [0; 4]);
+        assert_eq!(*second, [0xff_ffff, 0xff_ffff, 0, 0]);
+        assert_eq!(*screen.pixels, [0xff_ffff; 4]);
+    }
 
     #[test]
     fn an_update_converts_its_part_and_counts_only_changes() {

@@ -130,7 +130,7 @@ fn shows_what_the_guest_draws() {
     let (mut driver, backing) = painted();
     let shown = screen(&driver);
     assert_eq!((shown.width, shown.height, shown.active), (64, 48, true));
-    assert_eq!(shown.pixels, expected(WHOLE, 1));
+    assert_eq!(*shown.pixels, expected(WHOLE, 1));
     let before = shown.generation;
     // Nothing is seen before transfer and flush.
     draw(&driver, &backing, 64, 48, 2);
@@ -139,7 +139,7 @@ fn shows_what_the_guest_draws() {
     transfer(&mut driver, 7, WHOLE, 0);
     assert_eq!(screen(&driver).generation, before);
     flush(&mut driver, 7, WHOLE);
-    assert_eq!((screen(&driver).generation, &screen(&driver).pixels), (before + 1, &expected(WHOLE, 2)));
+    assert_eq!((screen(&driver).generation, &*screen(&driver).pixels), (before + 1, &expected(WHOLE, 2)));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_scanout_may_be_part_of_a_resource() {
     let part = Rect { x: 4, y: 6, width: 10, height: 3 };
     assert_eq!(set_scanout(&mut driver, 7, part), 0x1100);
     assert_eq!((screen(&driver).width, screen(&driver).height), (10, 3));
-    assert_eq!(screen(&driver).pixels, expected(part, 1));
+    assert_eq!(*screen(&driver).pixels, expected(part, 1));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn the_last_frame_stays_when_the_screen_goes() {
         }
         let shown = screen(&driver);
         assert_eq!((shown.active, shown.generation), (false, before + 1));
-        assert_eq!(shown.pixels, expected(WHOLE, 1));
+        assert_eq!(*shown.pixels, expected(WHOLE, 1));
         assert_eq!(driver.transport.save().device.scanout, None);
     }
 }
@@ -331,10 +331,10 @@ fn a_restored_display_shows_its_frame_before_the_guest_runs() {
     driver.transport = restored;
     let shown = screen(&driver);
     assert_eq!((shown.width, shown.height, shown.active), (64, 48, true));
-    assert_eq!(shown.pixels, expected(WHOLE, 1));
+    assert_eq!(*shown.pixels, expected(WHOLE, 1));
     // The other resource is read when it is shown.
     assert_eq!(set_scanout(&mut driver, 8, WHOLE), 0x1100);
-    assert_eq!(screen(&driver).pixels, expected(WHOLE, 5));
+    assert_eq!(*screen(&driver).pixels, expected(WHOLE, 5));
     // And drawing goes on: a new first row.
     let row = expected(Rect { height: 1, ..WHOLE }, 3);
     driver.memory.write(backing[0].0, &bytes(&row)).unwrap();
@@ -342,7 +342,7 @@ fn a_restored_display_shows_its_frame_before_the_guest_runs() {
     set_scanout(&mut driver, 7, WHOLE);
     let mut mixed = expected(WHOLE, 1);
     mixed[..64].copy_from_slice(&row);
-    assert_eq!(screen(&driver).pixels, mixed);
+    assert_eq!(*screen(&driver).pixels, mixed);
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_reset_in_place_goes_back_to_the_saved_frame() {
     draw(&driver, &backing, 64, 48, 1); // memory is reset as well
     let memory = driver.memory.clone();
     driver.transport.load(&state, &memory).unwrap();
-    assert_eq!(screen(&driver).pixels, expected(WHOLE, 1));
+    assert_eq!(*screen(&driver).pixels, expected(WHOLE, 1));
     assert!(screen(&driver).generation > generation);
 }
 
@@ -396,7 +396,7 @@ fn impossible_states_are_refused_and_change_nothing() {
         change(&mut state.device);
         assert!(driver.transport.load(&state, &memory).is_err(), "change {i}");
         assert_eq!(driver.transport.save(), good);
-        assert_eq!(screen(&driver).pixels, expected(WHOLE, 1));
+        assert_eq!(*screen(&driver).pixels, expected(WHOLE, 1));
     }
     assert_eq!(driver.transport.device().display_size(), (1280, 720));
 }
