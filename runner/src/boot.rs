@@ -6,16 +6,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use engine_soft::SoftEngine;
 use machine::{
+    board::Machine,
     clock::Entropy,
     cpu_state::CpuState,
     fdt::{self, BoardParams, FdtError},
     image::{self, ImageError},
     memory::GuestMemory,
+    vm::Vm,
     vmgenid::{self, GenerationId},
 };
 
 use crate::{
+    drive::{Drive, Scheduler},
     entropy::HostEntropy,
     live::{self, Live, LiveError, SoftVm},
     restore::wall_seconds,
@@ -107,21 +111,42 @@ impl BootError {
 ///
 /// # Errors
 /// Says why it can't be booted.
-pub fn start(spec: BootSpec, console: ConsoleSink) -> Result<(Handle, Running), BootError> {
+pub fn start(
+    spec: BootSpec,
+    scheduler: Scheduler,
+    console: ConsoleSink,
+) -> Result<(Handle, Running), BootError> {
     let entropy = HostEntropy::new()?;
     let (session, seat) = session::pair();
     let running = session::spawn(seat, Some(console), move || {
-        build(&spec, Box::new(entropy), wall_seconds()).map(Live::booted)
+        let prepared = prepare(&spec, Box::new(entropy), wall_seconds())?;
+        let mut drive = Drive::new(scheduler, prepared.machine, prepared.engine)?;
+        drive.start(&prepared.entry)?;
+        Ok::<_, BootError>(Live::booted(drive))
     })?;
     Ok((session, running))
 }
 
-/// A machine with kernel, initramfs and device tree in its memory, its first
-/// vCPU at the kernel's entry. Every random byte comes from `entropy`.
+/// A machine in lockstep, ready to boot. Every random byte comes from `entropy`.
 ///
 /// # Errors
 /// Says why it can't be made.
-pub fn build(spec: &BootSpec, mut entropy: Box<dyn Entropy>, wall_seconds: u64) -> Result<SoftVm, BootError> {
+pub fn build(spec: &BootSpec, entropy: Box<dyn Entropy>, wall_seconds: u64) -> Result<SoftVm, BootError> {
+    let Prepared { machine, engine, entry } = prepare(spec, entropy, wall_seconds)?;
+    let mut vm = Vm::new(machine, &engine).map_err(LiveError::from)?;
+    vm.start(&entry).map_err(LiveError::from)?;
+    Ok(vm)
+}
+
+/// A machine with kernel, initramfs and device tree in its memory.
+struct Prepared {
+    machine: Machine,
+    engine: SoftEngine,
+    /// The first vCPU at the kernel's entry.
+    entry: CpuState,
+}
+
+fn prepare(spec: &BootSpec, mut entropy: Box<dyn Entropy>, wall_seconds: u64) -> Result<Prepared, BootError> {
     spec.machine.check().map_err(BootError::Spec)?;
     let ram_size = spec.machine.memory;
     let kernel = read(&spec.kernel, ram_size)?;
@@ -140,8 +165,8 @@ pub fn build(spec: &BootSpec, mut entropy: Box<dyn Entropy>, wall_seconds: u64) 
     entropy.fill(&mut id);
     vmgenid::set(&memory, id).map_err(io::Error::other)?;
 
-    let mut vm = live::build(&spec.machine, memory, disk, wall_seconds, entropy)?;
-    let virtio_slots: Vec<u32> = vm.machine.virtio_slots().iter().map(|slot| *slot as u32).collect();
+    let (machine, engine) = live::parts(&spec.machine, memory, disk, wall_seconds, entropy)?;
+    let virtio_slots: Vec<u32> = machine.virtio_slots().iter().map(|slot| *slot as u32).collect();
     let dtb = fdt::board_tree(&BoardParams {
         cpus: spec.machine.cpus,
         ram_size,
@@ -151,9 +176,8 @@ pub fn build(spec: &BootSpec, mut entropy: Box<dyn Entropy>, wall_seconds: u64) 
         kaslr_seed: Some(u64::from_le_bytes(kaslr_seed)),
         virtio_slots: &virtio_slots,
     })?;
-    image::load_dtb(vm.machine.memory(), &loaded, &dtb).map_err(image_error)?;
-    vm.start(&CpuState::at_entry(loaded.entry, loaded.dtb_addr)).map_err(LiveError::from)?;
-    Ok(vm)
+    image::load_dtb(machine.memory(), &loaded, &dtb).map_err(image_error)?;
+    Ok(Prepared { machine, engine, entry: CpuState::at_entry(loaded.entry, loaded.dtb_addr) })
 }
 
 /// Reads a whole file that must fit into guest memory.

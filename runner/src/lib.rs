@@ -5,6 +5,7 @@ pub mod boot;
 pub mod capture;
 pub mod commands;
 pub mod console;
+pub mod drive;
 pub mod entropy;
 pub mod error;
 pub mod keys;

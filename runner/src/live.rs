@@ -1,11 +1,6 @@
-//! A machine with its engine: built cold or around a snapshot, and driven at
-//! the pace of the host's clock.
+//! A machine with its engine: built cold or around a snapshot, and what a session asks of it.
 
-use std::{
-    fs::File,
-    io,
-    time::{Duration, Instant},
-};
+use std::{fs::File, io, time::Duration};
 
 use engine_soft::SoftEngine;
 use machine::{
@@ -14,11 +9,12 @@ use machine::{
     engine::EngineError,
     memory::GuestMemory,
     virtio::blk::DiskImage,
-    vm::{Outcome, Vm, VmState},
+    vm::{Vm, VmState},
     vmgenid::GenerationId,
 };
 
 use crate::{
+    drive::Drive,
     keys::{BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT},
     picture::Frame,
     restore::wall_seconds,
@@ -28,13 +24,6 @@ use crate::{
 
 /// What the disk is called in the guest (`/sys/block/vda/serial`).
 const DISK_ID: &str = "samovar";
-
-/// Guest time between two looks at the host's clock. The soft engine needs more
-/// host time for it than this, so the guest's clock jumps ahead by small steps.
-const STEP_NANOS: u64 = 200_000;
-
-/// How far the guest's clock may be ahead of the host's before it waits.
-const AHEAD_NANOS: u64 = 2_000_000;
 
 /// The machine of this program.
 pub type SoftVm = Vm<SoftEngine>;
@@ -53,17 +42,17 @@ pub enum LiveError {
     Host(#[from] io::Error),
 }
 
-/// A machine in reset over `memory`, its vCPUs made in the calling thread.
+/// A machine in reset over `memory`, and an engine for its vCPUs.
 ///
 /// # Errors
-/// If the engine or the host refuses.
-pub fn build(
+/// If the disk can't be read.
+pub fn parts(
     spec: &MachineSpec,
     memory: GuestMemory,
     disk: Option<File>,
     wall_seconds: u64,
     entropy: Box<dyn Entropy>,
-) -> Result<SoftVm, LiveError> {
+) -> io::Result<(Machine, SoftEngine)> {
     let disk = match disk {
         Some(file) => Some((DiskImage::new(file)?, DISK_ID.to_owned())),
         None => None,
@@ -77,16 +66,29 @@ pub fn build(
         wall_seconds,
         entropy,
     });
+    Ok((machine, engine))
+}
+
+/// A machine in reset over `memory`, driven in lockstep.
+///
+/// # Errors
+/// If the engine or the host refuses.
+pub fn build(
+    spec: &MachineSpec,
+    memory: GuestMemory,
+    disk: Option<File>,
+    wall_seconds: u64,
+    entropy: Box<dyn Entropy>,
+) -> Result<SoftVm, LiveError> {
+    let (machine, engine) = parts(spec, memory, disk, wall_seconds, entropy)?;
     Ok(Vm::new(machine, &engine)?)
 }
 
 /// A guest that lives in the host's time.
 pub struct Live {
-    vm: SoftVm,
+    drive: Drive,
     /// What a reset goes back to, and where a new generation id comes from.
     base: Option<Base>,
-    /// A moment of the host's clock, and the guest time then.
-    epoch: (Instant, u64),
 }
 
 struct Base {
@@ -96,9 +98,8 @@ struct Base {
 
 impl Live {
     /// A guest that was booted, and so has nothing to go back to.
-    pub fn booted(vm: SoftVm) -> Self {
-        let epoch = (Instant::now(), vm.now());
-        Live { vm, base: None, epoch }
+    pub fn booted(drive: Drive) -> Self {
+        Live { drive, base: None }
     }
 
     /// A guest in the state of a warm base, over its memory, but one of a kind:
@@ -106,8 +107,8 @@ impl Live {
     ///
     /// # Errors
     /// If the machine or the engine can't take the state.
-    pub fn restored(vm: SoftVm, state: VmState, entropy: Box<dyn Entropy>) -> Result<Self, LiveError> {
-        let mut live = Live::booted(vm);
+    pub fn restored(drive: Drive, state: VmState, entropy: Box<dyn Entropy>) -> Result<Self, LiveError> {
+        let mut live = Live::booted(drive);
         let mut base = Base { state, entropy };
         live.load(&mut base)?;
         live.base = Some(base);
@@ -115,97 +116,64 @@ impl Live {
     }
 
     fn load(&mut self, base: &mut Base) -> Result<(), LiveError> {
-        self.vm.load(&base.state)?;
-        // What the guest said before the capture was said then.
-        self.vm.machine.take_serial_output();
-        let now = self.vm.now();
+        self.drive.load(&base.state)?;
         let mut id = GenerationId::default();
         base.entropy.fill(&mut id);
-        self.vm.machine.set_generation_id(id);
-        self.vm.machine.set_wall_seconds(ticks_from_nanos(now), wall_seconds());
-        self.epoch = (Instant::now(), now);
+        let now = ticks_from_nanos(base.state.now);
+        self.drive.with_machine(|machine| {
+            // What the guest said before the capture was said then.
+            machine.take_serial_output();
+            machine.set_generation_id(id);
+            machine.set_wall_seconds(now, wall_seconds());
+        });
         Ok(())
-    }
-
-    /// The guest time that belongs to the host's clock now.
-    fn due(&self) -> u64 {
-        let since = u64::try_from(self.epoch.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.epoch.1.saturating_add(since)
     }
 }
 
 impl Guest for Live {
     fn run(&mut self, slice: Duration) -> Result<Progress, String> {
-        let start = Instant::now();
-        loop {
-            self.vm.advance_to(self.due());
-            match self.vm.run(self.vm.now() + STEP_NANOS) {
-                Outcome::Running => {
-                    let ahead = self.vm.now().saturating_sub(self.due());
-                    if ahead > AHEAD_NANOS {
-                        return Ok(Progress::Idle(Some(Duration::from_nanos(ahead))));
-                    }
-                    if start.elapsed() >= slice {
-                        return Ok(Progress::Running);
-                    }
-                }
-                Outcome::Idle { until: None } => return Ok(Progress::Idle(None)),
-                Outcome::Idle { until: Some(until) } => {
-                    let wait = until.saturating_sub(self.due());
-                    if wait > 0 {
-                        return Ok(Progress::Idle(Some(Duration::from_nanos(wait))));
-                    }
-                    // It is due already. Inputs must have their turn even so.
-                    if start.elapsed() >= slice {
-                        return Ok(Progress::Running);
-                    }
-                }
-                Outcome::PoweredOff => return Ok(Progress::PoweredOff),
-                Outcome::Reset => return Ok(Progress::Restart),
-                Outcome::Stopped(report) => return Ok(Progress::Stopped(report)),
-                Outcome::Faulted(fault) => return Ok(Progress::Faulted(fault)),
-            }
-        }
+        Ok(self.drive.run(slice))
     }
 
     fn key(&mut self, code: u16, pressed: bool) {
         // A key that the guest does not take, for want of a driver, is lost as on real hardware.
-        if [BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT].contains(&code) {
-            self.vm.machine.with_tablet(|tablet| tablet.button(code, pressed));
-        } else {
-            self.vm.machine.with_keyboard(|keyboard| keyboard.key(code, pressed));
-        }
+        self.drive.with_machine(|machine| {
+            if [BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT].contains(&code) {
+                machine.with_tablet(|tablet| tablet.button(code, pressed));
+            } else {
+                machine.with_keyboard(|keyboard| keyboard.key(code, pressed));
+            }
+        });
     }
 
     fn pointer(&mut self, x: u32, y: u32) {
-        self.vm.machine.with_tablet(|tablet| tablet.move_to(x, y));
+        self.drive.with_machine(|machine| machine.with_tablet(|tablet| tablet.move_to(x, y)));
     }
 
     fn wheel(&mut self, turns: i32) {
-        self.vm.machine.with_tablet(|tablet| tablet.wheel(0, turns));
+        self.drive.with_machine(|machine| machine.with_tablet(|tablet| tablet.wheel(0, turns)));
     }
 
     fn console_input(&mut self, bytes: &[u8]) -> usize {
-        self.vm.machine.push_serial_input(bytes)
+        self.drive.with_machine(|machine| machine.push_serial_input(bytes))
     }
 
     fn take_console(&mut self) -> Vec<u8> {
-        self.vm.machine.take_serial_output()
+        self.drive.with_machine(Machine::take_serial_output)
     }
 
-    fn screen_generation(&self) -> u64 {
-        self.vm.machine.screen().generation
+    fn screen_generation(&mut self) -> u64 {
+        self.drive.with_machine(|machine| machine.screen().generation)
     }
 
-    fn screen(&self) -> Option<Frame> {
-        Frame::of(self.vm.machine.screen())
+    fn screen(&mut self) -> Option<Frame> {
+        self.drive.with_machine(|machine| Frame::of(machine.screen()))
     }
 
     fn reset(&mut self) -> Result<(), String> {
         let Some(mut base) = self.base.take() else {
             return Err("the guest was booted, not restored: there is no state to go back to".into());
         };
-        self.vm.machine.memory().discard_changes().map_err(|error| error.to_string())?;
         self.load(&mut base).map_err(|error| error.to_string())?;
         self.base = Some(base);
         Ok(())

@@ -14,6 +14,7 @@ use store::{Artifact, Kind};
 
 use crate::{
     boot::HOST_HINT,
+    drive::{Drive, Scheduler},
     entropy::HostEntropy,
     live::{self, Live, LiveError},
     report::{Report, Stopwatch},
@@ -127,6 +128,7 @@ impl RestoreError {
 /// If it is refused or the host fails; nothing has run then.
 pub fn restore(
     artifact: &Path,
+    scheduler: Scheduler,
     console: Option<ConsoleSink>,
     clock: Stopwatch,
 ) -> Result<Restored, RestoreError> {
@@ -152,9 +154,10 @@ pub fn restore(
     let running = session::spawn(seat, console, move || {
         // The device keeps its entropy; generation ids come from the same well.
         let (device, ids) = (Box::new(entropy.clone()), Box::new(entropy));
-        let vm = live::build(&snapshot.machine, memory, disk, wall_seconds(), device)?;
+        let (machine, engine) = live::parts(&snapshot.machine, memory, disk, wall_seconds(), device)?;
+        let drive = Drive::new(scheduler, machine, engine)?;
         let devices_us = clock.elapsed_us();
-        let live = Live::restored(vm, snapshot.state, ids)?;
+        let live = Live::restored(drive, snapshot.state, ids)?;
         let _ = times.send((devices_us, clock.elapsed_us()));
         Ok::<_, RestoreError>(live)
     })?;
@@ -223,7 +226,7 @@ mod tests {
     }
 
     fn restored(artifact: &Path) -> Result<Restored, RestoreError> {
-        restore(artifact, None, Stopwatch::start())
+        restore(artifact, Scheduler::Threads, None, Stopwatch::start())
     }
 
     fn refusal(state: &[u8], memory_len: u64, kind: Kind) -> RestoreError {

@@ -3,7 +3,10 @@
 //! The machine's only time is the guest's counter: ticks of
 //! [`COUNTER_HZ`](crate::layout::COUNTER_HZ) since the guest was made. A
 //! scheduler passes it in with every access, so a capture can make it a pure
-//! function of retired instructions.
+//! function of retired instructions, and a live session can take it from the
+//! host's clock ([`HostClock`]).
+
+use std::time::Instant;
 
 use crate::layout::COUNTER_HZ;
 
@@ -24,6 +27,26 @@ pub fn ticks_from_nanos(nanos: u64) -> Ticks {
 /// [`ticks_from_nanos`], rounding up.
 pub fn nanos_until(ticks: Ticks) -> u64 {
     (u128::from(ticks) * 1_000_000_000).div_ceil(u128::from(COUNTER_HZ)).min(u128::from(u64::MAX)) as u64
+}
+
+/// Guest time that runs with the host's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostClock {
+    epoch: Instant,
+    guest: u64,
+}
+
+impl HostClock {
+    /// A clock that shows `guest` nanoseconds now.
+    pub fn starting_at(guest: u64) -> Self {
+        HostClock { epoch: Instant::now(), guest }
+    }
+
+    /// Guest time in nanoseconds. It never goes back, on whatever thread it is asked.
+    pub fn nanos(&self) -> u64 {
+        let since = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.guest.saturating_add(since)
+    }
 }
 
 /// Where the machine's random bytes come from: the host's entropy for a live

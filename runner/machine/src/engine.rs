@@ -4,7 +4,12 @@
 //! thread that made it (Hypervisor.framework insists). What goes into a run and
 //! what comes out is plain data: [`Resume`] and [`Exit`].
 
-use crate::{clock::Ticks, cpu_state::CpuState};
+use std::sync::Arc;
+
+use crate::{
+    clock::{HostClock, Ticks},
+    cpu_state::CpuState,
+};
 
 /// What makes vCPUs that share one guest memory.
 pub trait Engine {
@@ -23,13 +28,19 @@ pub trait Engine {
 pub trait Vcpu {
     /// Executes until an [`Exit`], at most `budget` instructions.
     ///
-    /// `now` is the guest's time at the first instruction, in nanoseconds. An
-    /// engine that counts instructions lets it advance with them, one
-    /// nanosecond each; one with a counter of its own ignores it.
+    /// `now` is the guest's time at the first instruction, in nanoseconds. It
+    /// advances with the instructions, one nanosecond each, or with the clock
+    /// that was set by [`Vcpu::set_clock`].
     ///
     /// `resume` answers the exit before: [`Resume::Value`] after a read or a
     /// hypercall, [`Resume::Go`] after anything else.
     fn run(&mut self, resume: Resume, now: u64, budget: u64) -> Exit;
+
+    /// Lets guest time run with the host's clock instead of with instructions.
+    fn set_clock(&mut self, clock: HostClock);
+
+    /// A way to make this vCPU's run end early, for other threads.
+    fn kicker(&self) -> Arc<dyn Kick>;
 
     /// Sets the level of the vCPU's IRQ input, the output of its GIC CPU
     /// interface. It holds until set again.
@@ -55,6 +66,13 @@ pub trait Vcpu {
     /// Names the first thing in `state` that this engine can't hold; the vCPU
     /// is then as it was.
     fn load(&mut self, state: &CpuState) -> Result<(), EngineError>;
+}
+
+/// Ends a vCPU's run from another thread.
+pub trait Kick: Send + Sync {
+    /// Makes the current run end with [`Exit::Budget`] after a few instructions, or the next one
+    /// if there is none. An instruction that awaits the machine's answer is completed first.
+    fn kick(&self);
 }
 
 /// The answer to the exit before.
@@ -98,7 +116,7 @@ pub enum Exit {
     WaitForInterrupt,
     /// WFE; it is retired.
     WaitForEvent,
-    /// The budget is spent, or the timer's interrupt changed its level.
+    /// The budget is spent, the timer's interrupt changed its level, or the run was kicked.
     Budget,
     /// The guest can't go on: the engine met what it doesn't implement.
     Stopped(StopReport),

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod pl011;
 pub mod pl031;
 pub mod psci;
+pub mod threads;
 pub mod virtio;
 pub mod vm;
 pub mod vmgenid;

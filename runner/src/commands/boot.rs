@@ -81,7 +81,7 @@ pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
         command_line: args.append,
         machine,
     };
-    let (session, running) = boot::start(spec, console).map_err(failure)?;
+    let (session, running) = boot::start(spec, args.show.scheduler, console).map_err(failure)?;
     let terminal = if args.console.is_none() { Some(attach_terminal(&session)?) } else { None };
     let result = show("samovar boot", &session, running, &args.show, script, &mut Report::default(), clock);
     drop(terminal);

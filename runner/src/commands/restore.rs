@@ -36,7 +36,7 @@ pub struct Args {
 pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
     let script = args.show.read_script()?;
     let console = args.console.as_ref().map(console_file).transpose()?;
-    let restored = restore::restore(&args.artifact, console, clock).map_err(failure)?;
+    let restored = restore::restore(&args.artifact, args.show.scheduler, console, clock).map_err(failure)?;
     let mut report = restored.report;
     let result =
         show(&restored.name, &restored.session, restored.running, &args.show, script, &mut report, clock);

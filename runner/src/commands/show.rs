@@ -20,6 +20,7 @@ use signal_hook::{
 };
 
 use crate::{
+    drive::Scheduler,
     error::{Failure, Status},
     picture, player,
     report::{Report, Stopwatch, micros},
@@ -36,6 +37,11 @@ pub struct ShowArgs {
     /// Run without a window
     #[arg(long)]
     pub headless: bool,
+
+    /// Who runs the virtual processors; lockstep is slower, but the guest's course does not depend on
+    /// the host's threads
+    #[arg(long, value_name = "SCHEDULER", default_value_t, value_enum)]
+    pub scheduler: Scheduler,
 
     /// Play a script of inputs, waits and screenshots; with --headless its end ends the session
     #[arg(long, value_name = "FILE")]

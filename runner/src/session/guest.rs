@@ -80,10 +80,10 @@ pub trait Guest {
     fn take_console(&mut self) -> Vec<u8>;
 
     /// The number of the screen's picture, another one whenever it may have changed.
-    fn screen_generation(&self) -> u64;
+    fn screen_generation(&mut self) -> u64;
 
     /// The screen, if it shows anything.
-    fn screen(&self) -> Option<Frame>;
+    fn screen(&mut self) -> Option<Frame>;
 
     /// Back to the state that it started from.
     ///
@@ -392,10 +392,10 @@ mod tests {
         fn take_console(&mut self) -> Vec<u8> {
             std::mem::take(&mut self.output)
         }
-        fn screen_generation(&self) -> u64 {
+        fn screen_generation(&mut self) -> u64 {
             u64::from(self.keys)
         }
-        fn screen(&self) -> Option<Frame> {
+        fn screen(&mut self) -> Option<Frame> {
             // Two keys, one picture: an unchanged flush.
             Some(Frame { width: 1, height: 1, pixels: vec![self.keys / 2].into() })
         }

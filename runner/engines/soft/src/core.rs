@@ -1,6 +1,7 @@
 //! One vCPU's architectural state, and how exceptions change it.
 
 use machine::{
+    clock::HostClock,
     cpu_state::{CpuState, SysRegs, TimerState},
     engine::{Exit, StopReport},
     memory::GuestMemory,
@@ -137,14 +138,18 @@ pub struct Core {
     pub answered: usize,
     /// Level of the IRQ input.
     pub irq: bool,
-    /// Guest time in nanoseconds when the run began.
+    /// Guest time in nanoseconds when the run began, where time is counted in instructions.
     pub run_start: u64,
+    /// Where guest time comes from if it is not counted.
+    pub clock: Option<HostClock>,
     /// Instructions retired in this run, before the current block.
     pub executed: u64,
     /// Address of the first instruction of the current block.
     pub block_pc: u64,
     /// Work for others and for the block cache, done at the end of the block.
     pub maintenance: Vec<Maintenance>,
+    /// Maintenance was asked of other vCPUs that no barrier has waited for.
+    pub unsynchronised: bool,
     /// The run must end so that the scheduler looks at the timer again.
     pub timer_changed: bool,
 }
@@ -165,6 +170,8 @@ pub enum Maintenance {
     Asid(u16),
     /// Forget a page on the other vCPUs.
     Page(u64),
+    /// DSB: wait until the other vCPUs have done all that was asked of them.
+    Barrier,
 }
 
 impl Core {
@@ -193,9 +200,11 @@ impl Core {
             answered: 0,
             irq: false,
             run_start: 0,
+            clock: None,
             executed: 0,
             block_pc: 0,
             maintenance: Vec::new(),
+            unsynchronised: false,
             timer_changed: false,
         };
         core.load(&CpuState::at_entry(0, 0));
@@ -395,6 +404,7 @@ impl Core {
         self.answers.clear();
         self.answered = 0;
         self.maintenance.clear();
+        self.unsynchronised = false;
         self.tlb.flush();
         self.update_context();
         self.update_asid();

@@ -12,6 +12,7 @@ pub mod access;
 pub mod blocks;
 pub mod core;
 pub mod decode;
+pub mod domain;
 pub mod fp;
 pub mod interp;
 pub mod mmu;

@@ -1,20 +1,18 @@
 //! The soft engine behind the machine's seam.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use machine::{
-    clock::Ticks,
+    clock::{HostClock, Ticks},
     cpu_state::CpuState,
-    engine::{Engine, EngineError, Exit, Resume, Vcpu},
+    engine::{Engine, EngineError, Exit, Kick, Resume, Vcpu},
     memory::GuestMemory,
 };
 
 use crate::{
     blocks::BlockCache,
-    core::{Core, Maintenance, pstate},
+    core::{Core, pstate},
+    domain::Domain,
     interp,
     sysreg::{FPCR_MASK, FPSR_MASK},
 };
@@ -24,35 +22,13 @@ const NAME: &str = "soft";
 /// AArch64 in software.
 pub struct SoftEngine {
     memory: GuestMemory,
-    mailboxes: Arc<Vec<Mailbox>>,
-}
-
-/// What other vCPUs ask of one: TLB and code maintenance of the inner
-/// shareable domain. It is done before the vCPU runs again.
-#[derive(Default)]
-struct Mailbox {
-    waiting: AtomicBool,
-    letters: Mutex<Vec<Maintenance>>,
-}
-
-impl Mailbox {
-    fn put(&self, what: Maintenance) {
-        self.letters.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(what);
-        self.waiting.store(true, Ordering::Release);
-    }
-
-    fn take(&self) -> Vec<Maintenance> {
-        if !self.waiting.swap(false, Ordering::Acquire) {
-            return Vec::new();
-        }
-        std::mem::take(&mut *self.letters.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
-    }
+    domain: Arc<Domain>,
 }
 
 impl SoftEngine {
     /// An engine over `memory` for up to `vcpus` vCPUs.
     pub fn new(memory: GuestMemory, vcpus: usize) -> Self {
-        SoftEngine { memory, mailboxes: Arc::new((0..vcpus).map(|_| Mailbox::default()).collect()) }
+        SoftEngine { memory, domain: Arc::new(Domain::new(vcpus)) }
     }
 }
 
@@ -64,14 +40,14 @@ impl Engine for SoftEngine {
     }
 
     fn create_vcpu(&self, index: usize) -> Result<SoftVcpu, EngineError> {
-        if index >= self.mailboxes.len() {
-            let what = format!("vCPU {index} of {}", self.mailboxes.len());
+        if index >= self.domain.vcpus() {
+            let what = format!("vCPU {index} of {}", self.domain.vcpus());
             return Err(EngineError::Unsupported { engine: NAME, what });
         }
         Ok(SoftVcpu {
             core: Core::new(index, self.memory.clone()),
             cache: interp::block_cache(&self.memory),
-            mailboxes: Arc::clone(&self.mailboxes),
+            domain: Arc::clone(&self.domain),
             retired: 0,
             last: Last::Other,
         })
@@ -82,9 +58,21 @@ impl Engine for SoftEngine {
 pub struct SoftVcpu {
     core: Core,
     cache: BlockCache,
-    mailboxes: Arc<Vec<Mailbox>>,
+    domain: Arc<Domain>,
     retired: u64,
     last: Last,
+}
+
+/// Ends the run of one vCPU.
+struct SoftKick {
+    domain: Arc<Domain>,
+    index: usize,
+}
+
+impl Kick for SoftKick {
+    fn kick(&self) {
+        self.domain.link(self.index).kick();
+    }
 }
 
 /// What the exit before waits for.
@@ -104,21 +92,9 @@ impl Vcpu for SoftVcpu {
                 Resume::Fault => None,
             });
         }
-        let mailbox = &self.mailboxes[self.core.index];
-        for what in mailbox.take() {
-            self.core.apply_maintenance(what);
-            interp::apply_to_code(&mut self.core, &mut self.cache, what);
-        }
         self.core.run_start = now;
         self.core.executed = 0;
-        let (index, mailboxes) = (self.core.index, &self.mailboxes);
-        let mut broadcast = |what: Maintenance| {
-            if what != (Maintenance::AllCode { broadcast: false }) {
-                let others = mailboxes.iter().enumerate().filter(|&(other, _)| other != index);
-                others.for_each(|(_, mailbox)| mailbox.put(what));
-            }
-        };
-        let exit = interp::run(&mut self.core, &mut self.cache, budget, &mut broadcast);
+        let exit = interp::run(&mut self.core, &mut self.cache, budget, &self.domain);
         self.retired += self.core.executed;
         self.last = match exit {
             Exit::MmioRead { .. }
@@ -129,6 +105,14 @@ impl Vcpu for SoftVcpu {
             Exit::WaitForInterrupt | Exit::WaitForEvent | Exit::Budget | Exit::Stopped(_) => Last::Other,
         };
         exit
+    }
+
+    fn set_clock(&mut self, clock: HostClock) {
+        self.core.clock = Some(clock);
+    }
+
+    fn kicker(&self) -> Arc<dyn Kick> {
+        Arc::new(SoftKick { domain: Arc::clone(&self.domain), index: self.core.index })
     }
 
     fn set_irq(&mut self, level: bool) {
@@ -154,7 +138,8 @@ impl Vcpu for SoftVcpu {
     fn load(&mut self, state: &CpuState) -> Result<(), EngineError> {
         check(state).map_err(|what| EngineError::Unsupported { engine: NAME, what })?;
         self.core.load(state);
-        self.mailboxes[self.core.index].take();
+        // What was asked before is done: nothing is kept.
+        self.domain.link(self.core.index).read(|_| {});
         self.cache.clear();
         self.last = Last::Other;
         Ok(())

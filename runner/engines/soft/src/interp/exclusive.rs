@@ -170,8 +170,9 @@ impl Core {
         if !va.is_multiple_of(size as u64) {
             self.atomic_place(va, size, true)?;
         }
-        fence(Ordering::SeqCst);
+        fence(Ordering::Release);
         by_size!(size, store_plain!(self, va, value))?;
+        // No later load-acquire may pass it (Arm ARM B2.3.7: RCsc).
         fence(Ordering::SeqCst);
         Ok(())
     }
@@ -181,7 +182,7 @@ impl Core {
             self.atomic_place(va, size, false)?;
         }
         let value = by_size!(size, load_plain!(self, va));
-        fence(Ordering::SeqCst);
+        fence(Ordering::Acquire);
         value
     }
 

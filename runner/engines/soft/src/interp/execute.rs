@@ -9,7 +9,7 @@ use super::alu::{
 };
 use crate::{
     access::Access,
-    core::{Abandoned, Core, Event, class},
+    core::{Abandoned, Core, Event, Maintenance, class},
     mmu::tlb::AS_EL0,
     op::{Kind, Op, compare},
     regs::nzcv,
@@ -415,8 +415,16 @@ pub(super) fn execute(core: &mut Core, op: &Op, pc: impl Fn() -> u64) -> Flow {
         Kind::Wfi => wait(core, false),
         Kind::Wfe => wait(core, true),
         Kind::Isb => Flow::Synchronise,
-        Kind::Dsb | Kind::Dmb => {
+        Kind::Dmb => {
             fence(Ordering::SeqCst);
+            Flow::Next
+        }
+        Kind::Dsb => {
+            fence(Ordering::SeqCst);
+            if core.unsynchronised {
+                core.maintenance.push(Maintenance::Barrier);
+                return Flow::Synchronise;
+            }
             Flow::Next
         }
         Kind::Clrex => {

@@ -6,12 +6,15 @@ mod exclusive;
 mod execute;
 mod vector_memory;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use machine::{clock::nanos_until, engine::Exit, layout::RAM_BASE, memory::GuestMemory};
 
 use crate::{
     blocks::{self, BlockCache},
     core::{Abandoned, Core, Event, Maintenance, class},
     decode::SP_ALIGNMENT,
+    domain::Domain,
     mmu::{
         PAGE_MASK, PAGE_SIZE,
         tlb::AS_EL0,
@@ -50,22 +53,36 @@ pub fn block_cache(memory: &GuestMemory) -> BlockCache {
     BlockCache::new(RAM_BASE, memory.ram_size().div_ceil(PAGE_SIZE) as usize)
 }
 
-/// Executes at most `budget` instructions. `broadcast` is told of maintenance
-/// for the other vCPUs.
-pub fn run(
-    core: &mut Core,
-    cache: &mut BlockCache,
-    budget: u64,
-    broadcast: &mut dyn FnMut(Maintenance),
-) -> Exit {
+/// Executes at most `budget` instructions as a member of `domain`.
+pub fn run(core: &mut Core, cache: &mut BlockCache, budget: u64, domain: &Domain) -> Exit {
     let mut limit = budget;
     if let Some(deadline) = core.timer.deadline() {
         let rises = nanos_until(deadline);
-        if rises > core.run_start {
-            limit = limit.min(rises - core.run_start);
+        let now = core.clock.map_or(core.run_start, |clock| clock.nanos());
+        if rises > now {
+            limit = limit.min(rises - now);
         }
     }
+    domain.enter(core.index);
+    domain.link(core.index).arm(limit);
+    let exit = run_inside(core, cache, limit, domain);
+    domain.leave(core.index);
+    exit
+}
+
+fn run_inside(core: &mut Core, cache: &mut BlockCache, limit: u64, domain: &Domain) -> Exit {
+    let link = domain.link(core.index);
     loop {
+        if link.disturbed() {
+            // First, so that what comes from now on disturbs again.
+            link.arm(limit);
+        }
+        if link.has_letters() {
+            link.read(|what| {
+                core.apply_maintenance(what);
+                apply_to_code(core, cache, what);
+            });
+        }
         // Not in the middle of an instruction that the machine has answered:
         // its access would be made again after the handler.
         if core.answers.is_empty() && core.irq_due() {
@@ -75,11 +92,15 @@ pub fn run(
             core.timer_changed = false;
             return Exit::Budget;
         }
+        if core.answers.is_empty() && link.kicked() {
+            link.obey();
+            return Exit::Budget;
+        }
         // An answered instruction is executed again alone, so that its answers
         // meet nothing else.
-        let stretch = if core.answers.is_empty() { limit } else { core.executed + 1 };
+        let alone = AtomicU64::new(core.executed + 1);
         core.answered = 0;
-        run_blocks(core, cache, stretch);
+        run_blocks(core, cache, if core.answers.is_empty() { link.limit() } else { &alone });
         match core.event.take() {
             None => core.answers.clear(),
             Some(Event::Exit(exit)) => return exit,
@@ -96,7 +117,17 @@ pub fn run(
         }
         for what in std::mem::take(&mut core.maintenance) {
             apply_to_code(core, cache, what);
-            broadcast(what);
+            match what {
+                Maintenance::AllCode { broadcast: false } => {}
+                Maintenance::Barrier => {
+                    domain.wait(core.index);
+                    core.unsynchronised = false;
+                }
+                _ => {
+                    domain.broadcast(core.index, what);
+                    core.unsynchronised = true;
+                }
+            }
         }
         if cache.is_full() {
             core.tlb.flush_fetch();
@@ -113,13 +144,15 @@ pub fn apply_to_code(core: &mut Core, cache: &mut BlockCache, what: Maintenance)
             core.tlb.flush_fetch();
             cache.clear();
         }
-        Maintenance::AllTranslations | Maintenance::Asid(_) | Maintenance::Page(_) => {}
+        Maintenance::AllTranslations | Maintenance::Asid(_) | Maintenance::Page(_) | Maintenance::Barrier => {
+        }
     }
 }
 
 /// Runs block after block until `limit` instructions are retired in this run,
-/// or until something happens; then PC is that of the next instruction.
-fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
+/// or until something happens; then PC is that of the next instruction. Another
+/// thread may lower the limit at any time.
+fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: &AtomicU64) {
     let Ok(mut id) = find(core, cache) else { return };
     loop {
         let (block, ops) = cache.get(id);
@@ -131,8 +164,8 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
                 return run_to_stack_fault(core, &ops[..first], pc, limit);
             }
         }
-        let end = run_block(core, ops, pc, limit);
-        if core.executed >= limit {
+        let end = run_block(core, ops, pc, limit.load(Ordering::Relaxed));
+        if core.executed >= limit.load(Ordering::Relaxed) {
             return;
         }
         id = match end {
@@ -157,9 +190,11 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: u64) {
 /// misaligned SP, then has that one fault. SP keeps its alignment to the end of
 /// a block, so none of them mends it.
 #[cold]
-fn run_to_stack_fault(core: &mut Core, ops: &[Op], pc: u64, limit: u64) {
-    let end = run_block(core, ops, pc, limit);
-    if matches!(end, End::Linked(FALLS)) && core.executed < limit {
+fn run_to_stack_fault(core: &mut Core, ops: &[Op], pc: u64, limit: &AtomicU64) {
+    let before = core.executed;
+    let end = run_block(core, ops, pc, limit.load(Ordering::Relaxed));
+    let all = core.executed == before + ops.len() as u64;
+    if matches!(end, End::Linked(FALLS)) && all && core.executed < limit.load(Ordering::Relaxed) {
         core.raise(class::SP_ALIGNMENT, 0, None);
     }
 }
@@ -169,7 +204,7 @@ fn run_to_stack_fault(core: &mut Core, ops: &[Op], pc: u64, limit: u64) {
 #[inline(always)]
 fn run_block(core: &mut Core, ops: &[Op], pc: u64, limit: u64) -> End {
     let before = core.executed;
-    let allowed = ((limit - before) as usize).min(ops.len());
+    let allowed = (limit.saturating_sub(before) as usize).min(ops.len());
     core.block_pc = pc;
     for (index, op) in ops[..allowed].iter().enumerate() {
         // Few instructions need their own address, so it is not counted along.

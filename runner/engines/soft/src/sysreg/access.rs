@@ -31,6 +31,9 @@ enum El0 {
 impl Core {
     /// The counter at the instruction at `pc`, which is of the current block.
     pub fn counter(&self, pc: u64) -> u64 {
+        if let Some(clock) = &self.clock {
+            return ticks_from_nanos(clock.nanos());
+        }
         let within_block = pc.wrapping_sub(self.block_pc) / 4;
         ticks_from_nanos(self.run_start + self.executed + within_block)
     }

@@ -121,7 +121,7 @@ impl Core {
             Maintenance::AllTranslations => self.tlb.flush(),
             Maintenance::Asid(asid) => self.tlb.flush_asid(asid),
             Maintenance::Page(va) => self.tlb.flush_page(va),
-            Maintenance::CodePage(_) | Maintenance::AllCode { .. } => {}
+            Maintenance::CodePage(_) | Maintenance::AllCode { .. } | Maintenance::Barrier => {}
         }
     }
 
