@@ -23,6 +23,8 @@ pub const MEMORY_FILE: &str = "memory.img";
 pub const STATE_FILE: &str = "state.json";
 /// File of the picture.
 pub const SCREEN_FILE: &str = "screen.png";
+/// The end of what the guest had written to its serial console.
+pub const CONSOLE_FILE: &str = "console.txt";
 
 /// The format of [`STATE_FILE`]. It changes whenever a state written before
 /// can't be read any more.
@@ -157,7 +159,7 @@ impl Snapshot {
 
 /// Removes the files of a warm base from `dir`, as far as they are there.
 pub fn remove(dir: &Path) {
-    for file in [MEMORY_FILE, STATE_FILE, SCREEN_FILE] {
+    for file in [MEMORY_FILE, STATE_FILE, SCREEN_FILE, CONSOLE_FILE] {
         // What can't be removed is in the way of the next attempt, which will say so.
         let _ = fs::remove_file(dir.join(file));
     }

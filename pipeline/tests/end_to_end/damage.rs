@@ -23,7 +23,7 @@ fn copy() -> Copy {
     }
     let artifact = dir.path().join(original.file_name().unwrap());
     fs::create_dir(&artifact).unwrap();
-    for name in ["manifest.json", "state.json", "screen.png"] {
+    for name in ["manifest.json", "state.json", "console.txt", "screen.png"] {
         fs::copy(original.join(name), artifact.join(name)).unwrap();
         fs::set_permissions(artifact.join(name), fs::Permissions::from_mode(0o644)).unwrap();
     }

@@ -47,12 +47,17 @@ pub fn tool(name: &str, package: &str) -> Command {
 
 /// Runs a program to its end, which must come in time.
 pub fn run(command: &mut Command) -> Output {
+    run_within(command, PATIENCE)
+}
+
+/// Runs a program to its end, which must come within `patience`.
+pub fn run_within(command: &mut Command, patience: Duration) -> Output {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (id, started) = (child.id(), Instant::now());
     let waiter = std::thread::spawn(move || child.wait_with_output().unwrap());
     while !waiter.is_finished() {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > patience {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
             panic!("{command:?} did not end");
         }

@@ -19,7 +19,7 @@ use crate::{
     live::SoftVm,
     memory_image,
     picture::{self, Frame},
-    snapshot::{self, MEMORY_FILE, SCREEN_FILE, STATE_FILE, Snapshot},
+    snapshot::{self, CONSOLE_FILE, MEMORY_FILE, SCREEN_FILE, STATE_FILE, Snapshot},
     spec::MachineSpec,
 };
 use watch::{Verdict, Watch};
@@ -281,7 +281,9 @@ impl Capture<'_> {
         snapshot.write(&path).map_err(failed(path))?;
         let path = at(MEMORY_FILE);
         let stored_bytes = memory_image::write(self.vm.machine.memory(), &path).map_err(failed(path))?;
-        let mut files = vec![MEMORY_FILE, STATE_FILE];
+        let path = at(CONSOLE_FILE);
+        fs::write(&path, self.console.recent()).map_err(failed(path))?;
+        let mut files = vec![MEMORY_FILE, STATE_FILE, CONSOLE_FILE];
         if let Some(frame) = Frame::of(self.vm.machine.screen()) {
             let path = at(SCREEN_FILE);
             picture::save(&frame, &path).map_err(failed(path))?;
@@ -309,7 +311,7 @@ impl Capture<'_> {
     fn keep_evidence(&self) -> Evidence {
         let keep = || -> io::Result<PathBuf> {
             let dir = tempfile::Builder::new().prefix("samovar-capture-").tempdir()?;
-            fs::write(dir.path().join("console.txt"), self.console.recent())?;
+            fs::write(dir.path().join(CONSOLE_FILE), self.console.recent())?;
             if let Some(frame) = Frame::of(self.vm.machine.screen()) {
                 picture::save(&frame, &dir.path().join(SCREEN_FILE))?;
             }

@@ -1,0 +1,118 @@
+//! Debian's own programs on the machine: `recipes/selftest.toml`, booted on both schedulers, and what its programs
+//! print compared with the same programs under `qemu-aarch64-static`, or their like on the host's own processor.
+//!
+//! A part runs always. `SAMOVAR_SELFTEST=full` runs everything at its full size, which takes an hour or more, as root
+//! and with `binfmt_misc`: the very scripts then run under QEMU too, in a chroot.
+//!
+//! Needs the mirror, and Debian's `e2fsprogs`, `gcc`, `openssl` and `qemu-user-static`.
+
+mod guest;
+mod oracle;
+#[path = "../end_to_end/programs.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod programs;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guest::{Guest, Size};
+use programs::{copy_tree, run_within, samovar, succeeded, workspace};
+
+const SCHEDULERS: [&str; 2] = ["threads", "lockstep"];
+
+/// How much is to be run.
+fn size() -> Size {
+    match std::env::var("SAMOVAR_SELFTEST").as_deref() {
+        Ok("full") => Size::Full,
+        Ok(other) => panic!("SAMOVAR_SELFTEST={other}: only `full` is known"),
+        Err(_) => Size::Quick,
+    }
+}
+
+#[test]
+fn what_programs_compute_is_what_other_machines_compute() {
+    let guest = Guest::built();
+    let run = guest.run("threads", &["gcc", "sqlite", "openssl", "node"], size());
+    for test in ["gcc", "sqlite", "openssl", "node"] {
+        let expected = match size() {
+            Size::Quick => oracle::expected(test, guest),
+            Size::Full => oracle::in_chroot(test, guest),
+        };
+        let got = run.output(test);
+        assert!(run.passed(test), "{test}: {}", got.join("\n"));
+        assert!(expected.len() > 5, "the oracle said too little about {test}: {expected:?}");
+        for (number, pair) in got.iter().zip(&expected).enumerate() {
+            assert_eq!(pair.0, pair.1, "{test}, line {}", number + 1);
+        }
+        assert_eq!(got.len(), expected.len(), "{test}");
+    }
+}
+
+#[test]
+fn python_passes_its_own_tests() {
+    let guest = Guest::built();
+    let run = guest.run("threads", &["python"], size());
+    let got = run.output("python");
+    assert!(run.passed("python"), "{}", got.join("\n"));
+    assert!(got.len() >= 4 && got.iter().all(|line| line.contains("status 0: ")), "{}", got.join("\n"));
+    if size() == Size::Full {
+        assert_eq!(got, oracle::in_chroot("python", guest));
+    }
+}
+
+#[test]
+fn stress_finds_nothing_on_either_scheduler() {
+    let guest = Guest::built();
+    for scheduler in SCHEDULERS {
+        let run = guest.run(scheduler, &["stress"], size());
+        let got = run.output("stress");
+        assert!(run.passed("stress"), "{scheduler}: {}", got.join("\n"));
+        assert!(got.len() >= 9 && got.iter().all(|line| line.ends_with(" passed")), "{}", got.join("\n"));
+    }
+}
+
+/// The tests run before the capture, in lockstep; memory, registers and console are then the same in two places.
+#[test]
+fn two_captures_after_the_tests_have_the_same_bytes() {
+    let packages = Guest::built().store.join("cache");
+    let dir = tempfile::tempdir().unwrap();
+    let capture = |place: &str| -> PathBuf {
+        let root = dir.path().join(place);
+        for part in ["recipes", "guest-rootfs"] {
+            copy_tree(&workspace().join(part), &root.join(part));
+        }
+        if size() == Size::Quick {
+            let recipe = root.join("recipes/selftest.toml");
+            let text = fs::read_to_string(&recipe).unwrap();
+            let all = "samovar.tests=gcc,sqlite,openssl,node,python,stress,hold";
+            assert!(text.contains(all));
+            fs::write(&recipe, text.replace(all, "samovar.tests=gcc,sqlite,hold")).unwrap();
+        }
+        copy_tree(&packages, &root.join("store/cache"));
+        let mut command = samovar();
+        command.current_dir(&root).args(["build", "recipes/selftest.toml", "--store", "store"]);
+        let output = run_within(&mut command, patience());
+        succeeded(&output);
+        root.join(String::from_utf8(output.stdout).unwrap().trim())
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let one = scope.spawn(|| capture("one"));
+        (capture("the other"), one.join().unwrap())
+    });
+    let console = |artifact: &Path| fs::read_to_string(artifact.join("console.txt")).unwrap();
+    assert!(console(&one).contains("selftest: passed sqlite"), "{}", console(&one));
+    assert!(!console(&one).contains("selftest: failed"), "{}", console(&one));
+    assert_eq!(console(&one), console(&other));
+    let memory = |artifact: &Path| store::hash_file(&artifact.join("memory.img")).unwrap();
+    assert_eq!(memory(&one), memory(&other));
+    assert_eq!(one.file_name(), other.file_name());
+}
+
+/// Longer than a run takes on a slow machine.
+fn patience() -> Duration {
+    match size() {
+        Size::Quick => Duration::from_secs(600),
+        Size::Full => Duration::from_secs(4 * 3600),
+    }
+}
