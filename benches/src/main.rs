@@ -10,6 +10,7 @@ mod qemu;
 mod qmp;
 mod stats;
 mod table;
+mod work;
 
 use std::{
     fs,
@@ -27,7 +28,7 @@ use guest::Guest;
 use ours::Runner;
 use qemu::Qemu;
 use stats::Samples;
-use table::{Pair, Restores, Results};
+use table::{Head, Pair, Restores, Results};
 
 /// Measure a warm base's guest on the runner and on QEMU
 #[derive(Debug, Parser)]
@@ -36,6 +37,10 @@ struct Cli {
     /// The warm base: its directory in a store, such as artifacts/<sha256>
     #[arg(value_name = "ARTIFACT")]
     artifact: PathBuf,
+
+    /// Measure what programs in the guest do instead: for the warm base of recipes/selftest.toml
+    #[arg(long)]
+    work: bool,
 
     /// How often each thing is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -82,8 +87,24 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let qemu = Qemu::find(&cli.qemu)?;
     let guest = Guest::open(&cli.artifact)?;
     let work = tempfile::tempdir().map_err(|error| host_failure("can't make a directory", &error))?;
-    let results = measure(cli, &runner, &qemu, &guest, work.path())?;
-    let text = results.to_markdown();
+    let mut head = Head {
+        host: host::describe(),
+        kernel: guest.kernel_version.clone(),
+        qemu: qemu.version.clone(),
+        command_line: guest.command_line.clone(),
+        cpus: guest.machine.cpus,
+        runs: cli.runs,
+        load: [host::load_average(), None],
+    };
+    let text = if cli.work {
+        let results = work::measure(&guest, &runner, &qemu, cli.runs, work.path(), say)?;
+        head.load[1] = host::load_average();
+        results.to_markdown(&head)
+    } else {
+        let results = measure(cli, &runner, &qemu, &guest, work.path())?;
+        head.load[1] = host::load_average();
+        results.to_markdown(&head)
+    };
     print!("{text}");
     if let Some(name) = &cli.write {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
@@ -97,16 +118,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 }
 
 fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) -> Result<Results, Failure> {
-    let load_before = host::load_average();
     let mut results = Results {
-        host: host::describe(),
-        kernel: guest.kernel_version.clone(),
-        qemu: qemu.version.clone(),
-        command_line: guest.command_line.clone(),
-        cpus: guest.machine.cpus,
         marker: guest.marker.clone(),
-        runs: cli.runs,
-        load: [load_before, None],
         boot: Pair::default(),
         engine: ours::Engine::default(),
         start: Samples::default(),
@@ -149,7 +162,6 @@ fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) 
     }
     say(&format!("{} resets", cli.resets));
     results.resets = runner.resets(&cli.artifact, cli.resets, work)?;
-    results.load[1] = host::load_average();
     Ok(results)
 }
 

@@ -105,6 +105,14 @@ impl Runner {
     /// # Errors
     /// If it does not come.
     pub fn boot(&self, guest: &Guest) -> Result<f64, Failure> {
+        self.start_boot(guest)?.seconds_until(&guest.marker)
+    }
+
+    /// Starts `runner boot`, its output read.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    pub fn start_boot(&self, guest: &Guest) -> Result<Process, Failure> {
         let mut command = self.command();
         command.arg("boot").arg("--kernel").arg(&guest.kernel).arg("--initrd").arg(&guest.initrd);
         command.arg("--disk").arg(&guest.disk).arg("--append").arg(&guest.command_line).arg("--headless");
@@ -112,7 +120,7 @@ impl Runner {
         command.arg("--cpus").arg(machine.cpus.to_string()).arg("--memory").arg(machine.memory.to_string());
         command.arg("--display").arg(format!("{}x{}", machine.width, machine.height));
         guest.warm_page_cache()?;
-        Process::start_read(command, "runner boot")?.seconds_until(&guest.marker)
+        Process::start_read(command, "runner boot")
     }
 
     /// Seconds that the program takes to start, print its version and be gone.

@@ -102,6 +102,38 @@ impl Process {
         }
     }
 
+    /// Calls `line` with each line of its output, when it came and how many seconds after the start, until that is true.
+    ///
+    /// # Errors
+    /// If it ends before, or takes longer than [`LIMIT`].
+    pub fn follow(&mut self, mut line: impl FnMut(Instant, f64, &str) -> bool) -> Result<(), Failure> {
+        let Some(output) = &self.output else {
+            return Err(Failure::new(Status::Other, format!("the output of {} is not read", self.name)));
+        };
+        let mut last = String::new();
+        let mut part = Vec::new();
+        while let Ok((at, bytes)) = output.recv_timeout(LIMIT.saturating_sub(self.started.elapsed())) {
+            let since_start = at.saturating_duration_since(self.started).as_secs_f64();
+            for byte in bytes {
+                if byte != b'\n' {
+                    part.push(byte);
+                    continue;
+                }
+                last = String::from_utf8_lossy(&part).into_owned();
+                part.clear();
+                if line(at, since_start, &last) {
+                    return Ok(());
+                }
+            }
+        }
+        let what = format!(
+            "{} did not come to an end within {} s; its last line: {last}",
+            self.name,
+            LIMIT.as_secs()
+        );
+        Err(Failure::new(Status::Other, what))
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))

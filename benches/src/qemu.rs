@@ -22,6 +22,9 @@ use crate::{
 /// The program's name.
 pub const PROGRAM: &str = "qemu-system-aarch64";
 
+/// What QEMU writes to standard error.
+const ERRORS: &str = "qemu.stderr";
+
 /// Time that a guest is given to come to rest once it is ready, before it is saved.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -88,12 +91,19 @@ impl Qemu {
     /// # Errors
     /// If it does not come.
     pub fn boot(&self, guest: &Guest, work: &Path) -> Result<f64, Failure> {
-        let errors = work.join("qemu.stderr");
-        let command = self.command(guest, "stdio", &errors)?;
-        guest.warm_page_cache()?;
-        Process::start_read(command, "QEMU")?
+        self.start_boot(guest, work)?
             .seconds_until(&guest.marker)
-            .map_err(|failure| explain(failure, &errors))
+            .map_err(|failure| explain(failure, &work.join(ERRORS)))
+    }
+
+    /// Starts QEMU, its console read.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    pub fn start_boot(&self, guest: &Guest, work: &Path) -> Result<Process, Failure> {
+        let command = self.command(guest, "stdio", &work.join(ERRORS))?;
+        guest.warm_page_cache()?;
+        Process::start_read(command, "QEMU")
     }
 
     /// Boots `guest`, lets it come to rest and saves it by a migration to a file.
@@ -101,7 +111,7 @@ impl Qemu {
     /// # Errors
     /// If QEMU does not do it.
     pub fn save(&self, guest: &Guest, work: &Path) -> Result<Saved, Failure> {
-        let errors = work.join("qemu.stderr");
+        let errors = work.join(ERRORS);
         let path = work.join(format!("qemu-{}.migration", guest.machine.memory));
         self.save_to(guest, &path, work, &errors).map_err(|failure| explain(failure, &errors))?;
         Ok(Saved(path))
@@ -130,7 +140,7 @@ impl Qemu {
     /// # Errors
     /// If it does not.
     pub fn restore(&self, guest: &Guest, saved: &Saved, work: &Path) -> Result<f64, Failure> {
-        let errors = work.join("qemu.stderr");
+        let errors = work.join(ERRORS);
         self.restore_timed(guest, saved, work, &errors).map_err(|failure| explain(failure, &errors))
     }
 

@@ -7,9 +7,9 @@ use crate::{
     stats::{Samples, ratio},
 };
 
-/// Everything that was measured, and on what.
+/// What was measured, and on what.
 #[derive(Debug)]
-pub struct Results {
+pub struct Head {
     /// The host's processor.
     pub host: String,
     /// The guest's kernel.
@@ -20,12 +20,31 @@ pub struct Results {
     pub command_line: String,
     /// The guest's vCPUs.
     pub cpus: usize,
-    /// What the guest writes when it is ready.
-    pub marker: String,
     /// Measurements of each thing.
     pub runs: u32,
     /// The host's load average before and after.
     pub load: [Option<f64>; 2],
+}
+
+impl Head {
+    /// Writes it as a table.
+    pub(crate) fn write(&self, page: &mut String) -> std::fmt::Result {
+        writeln!(page, "| | |\n|---|---|")?;
+        writeln!(page, "| host | {} |", self.host)?;
+        writeln!(page, "| guest | {}, {} vCPUs, `{}` |", self.kernel, self.cpus, self.command_line)?;
+        writeln!(page, "| beside | {}, TCG with a thread for each vCPU |", self.qemu)?;
+        let [before, after] =
+            self.load.map(|load| load.map_or("unknown".into(), |load| format!("{load:.2}")));
+        writeln!(page, "| host's load average (1 min) | {before} before, {after} after |")?;
+        writeln!(page, "| runs of each | {} |\n", self.runs)
+    }
+}
+
+/// Starts, restores and resets.
+#[derive(Debug)]
+pub struct Results {
+    /// What the guest writes when it is ready.
+    pub marker: String,
     /// Cold boots in seconds.
     pub boot: Pair,
     /// Boots on the engine alone.
@@ -94,23 +113,15 @@ impl Restores {
 
 impl Results {
     /// The page.
-    pub fn to_markdown(&self) -> String {
+    pub fn to_markdown(&self, head: &Head) -> String {
         let mut page = String::new();
         // Writing to a string has no way to fail.
-        let _ = self.write(&mut page);
+        let _ = self.write(head, &mut page);
         page
     }
 
-    fn write(&self, page: &mut String) -> std::fmt::Result {
-        writeln!(page, "| | |\n|---|---|")?;
-        writeln!(page, "| host | {} |", self.host)?;
-        writeln!(page, "| guest | {}, {} vCPUs, `{}` |", self.kernel, self.cpus, self.command_line)?;
-        writeln!(page, "| beside | {}, TCG with a thread for each vCPU |", self.qemu)?;
-        let [before, after] =
-            self.load.map(|load| load.map_or("unknown".into(), |load| format!("{load:.2}")));
-        writeln!(page, "| host's load average (1 min) | {before} before, {after} after |")?;
-        writeln!(page, "| runs of each | {} |\n", self.runs)?;
-
+    fn write(&self, head: &Head, page: &mut String) -> std::fmt::Result {
+        head.write(page)?;
         writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to QEMU's.\n")?;
         writeln!(page, "| what | ours | QEMU | ratio |\n|---|---|---|---|")?;
         row(page, &format!("cold boot to `{}`, s", self.marker), &self.boot.ours, Some(&self.boot.qemu), 2)?;
@@ -173,7 +184,8 @@ impl Results {
     }
 }
 
-fn row(
+/// One line of a table: ours, QEMU's and the ratio of the medians.
+pub(crate) fn row(
     page: &mut String,
     what: &str,
     ours: &Samples,
@@ -226,22 +238,24 @@ mod tests {
             restores.push(&report(mib as f64), 0.5);
             restores
         });
-        let results = Results {
+        let head = Head {
             host: "a host".into(),
             kernel: "a kernel".into(),
             qemu: "QEMU".into(),
             command_line: "quiet".into(),
             cpus: 2,
-            marker: "ready".into(),
             runs: 1,
             load: [Some(0.5), None],
+        };
+        let results = Results {
+            marker: "ready".into(),
             boot: Pair { ours: samples(&[2.0]), qemu: samples(&[1.0]) },
             engine: Engine::default(),
             start: samples(&[0.002]),
             restores: restores.into(),
             resets: samples(&[2.0]),
         };
-        let page = results.to_markdown();
+        let page = results.to_markdown(&head);
         assert!(page.contains("2048 MiB takes 8.00 times as long as one of 256 MiB; with QEMU 1.00 times"));
         assert!(page.contains("program, ms | 2.0 / **2.0** / 2.0 |"));
         for table in page.split("\n\n").filter(|part| part.starts_with('|')) {
