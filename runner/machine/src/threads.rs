@@ -221,7 +221,8 @@ impl Threads {
             }
         }
         self.shared.wake_all();
-        while !board.cpus.iter().all(|seat| seat.parked || seat.dead) {
+        // An order that is still to be done, such as a start by CPU_ON, is done first.
+        while !board.cpus.iter().all(|seat| seat.parked && seat.order.is_none() || seat.dead) {
             board = self.shared.owner.wait(board).unwrap_or_else(PoisonError::into_inner);
         }
         board
@@ -565,3 +566,6 @@ impl<'a, V: Vcpu> VcpuThread<'a, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod assembler;
 pub mod assembly;
 pub mod differential;
 pub mod disassembler;
