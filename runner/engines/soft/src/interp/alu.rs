@@ -112,18 +112,32 @@ pub fn extend(value: u64, kind: u8) -> u64 {
     }
 }
 
+/// The remainder that each byte leaves, for a bit-reflected polynomial.
+const fn remainders(polynomial: u32) -> [u32; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ if crc & 1 != 0 { polynomial } else { 0 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+}
+
+static CRC32: [u32; 256] = remainders(0xedb8_8320);
+static CRC32C: [u32; 256] = remainders(0x82f6_3b78);
+
 /// CRC32 (polynomial 0x04C11DB7) or CRC32C (0x1EDC6F41) of the low `bytes`
 /// bytes of `data` over `accumulator`, both bit-reflected (Arm ARM C6.2.80).
 pub fn crc32(accumulator: u32, data: u64, bytes: u32, castagnoli: bool) -> u32 {
-    let polynomial = if castagnoli { 0x82f6_3b78 } else { 0xedb8_8320 };
-    let mut crc = accumulator;
-    for byte in data.to_le_bytes().into_iter().take(bytes as usize) {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ if crc & 1 != 0 { polynomial } else { 0 };
-        }
-    }
-    crc
+    let table = if castagnoli { &CRC32C } else { &CRC32 };
+    let bytes = data.to_le_bytes().into_iter().take(bytes as usize);
+    bytes.fold(accumulator, |crc, byte| (crc >> 8) ^ table[usize::from(crc as u8 ^ byte)])
 }
 
 #[cfg(test)]
