@@ -10,7 +10,7 @@ use machine::{
     board::Machine,
     cpu_state::CpuState,
     threads::Threads,
-    vm::{Outcome, Vm, VmState},
+    vm::{Course, Outcome, Vm, VmState},
 };
 
 use crate::{live::LiveError, session::Progress};
@@ -41,6 +41,21 @@ impl fmt::Display for Scheduler {
     }
 }
 
+/// What drives a machine's vCPUs at the pace of the host's clock.
+pub trait Driver {
+    /// Drops every change to memory and makes the rest what it was when `state` was saved, over what memory was then.
+    ///
+    /// # Errors
+    /// If the state does not fit, or the host refuses.
+    fn load(&mut self, state: &VmState) -> Result<(), LiveError>;
+
+    /// Uses the devices between two of the guest's accesses.
+    fn with_machine<R>(&mut self, work: impl FnOnce(&mut Machine) -> R) -> R;
+
+    /// Lets the guest run for about `slice` of the host's time.
+    fn run(&mut self, slice: Duration) -> Progress;
+}
+
 /// A machine and what drives it at the pace of the host's clock.
 pub enum Drive {
     /// A host thread for each vCPU.
@@ -64,10 +79,7 @@ impl Drive {
     pub fn new(scheduler: Scheduler, machine: Machine, engine: SoftEngine) -> Result<Self, LiveError> {
         Ok(match scheduler {
             Scheduler::Threads => Drive::Threads(Threads::new(machine, engine)?),
-            Scheduler::Lockstep => Drive::Lockstep(Box::new(Lockstep {
-                vm: Vm::new(machine, &engine)?,
-                epoch: (Instant::now(), 0),
-            })),
+            Scheduler::Lockstep => Drive::Lockstep(Box::new(Lockstep::new(machine, engine)?)),
         })
     }
 
@@ -78,51 +90,32 @@ impl Drive {
     pub fn start(&mut self, state: &CpuState) -> Result<(), LiveError> {
         match self {
             Drive::Threads(threads) => threads.start(state)?,
-            Drive::Lockstep(lockstep) => {
-                lockstep.vm.start(state)?;
-                lockstep.epoch = (Instant::now(), lockstep.vm.now());
-            }
+            Drive::Lockstep(lockstep) => lockstep.start(state)?,
         }
         Ok(())
     }
+}
 
-    /// Drops every change to memory and makes the rest what it was when `state` was saved, over what memory was then.
-    ///
-    /// # Errors
-    /// If the state does not fit, or the host refuses.
-    pub fn load(&mut self, state: &VmState) -> Result<(), LiveError> {
-        fn fresh(machine: &Machine) -> Result<(), LiveError> {
-            machine.memory().discard_changes().map_err(io::Error::into)
-        }
+fn forget_changes(machine: &Machine) -> Result<(), LiveError> {
+    machine.memory().discard_changes().map_err(io::Error::into)
+}
+
+impl Driver for Drive {
+    fn load(&mut self, state: &VmState) -> Result<(), LiveError> {
         match self {
-            Drive::Threads(threads) => threads.load(state, fresh),
-            Drive::Lockstep(lockstep) => {
-                fresh(&lockstep.vm.machine)?;
-                lockstep.vm.load(state)?;
-                lockstep.epoch = (Instant::now(), lockstep.vm.now());
-                Ok(())
-            }
+            Drive::Threads(threads) => threads.load(state, forget_changes),
+            Drive::Lockstep(lockstep) => lockstep.load(state),
         }
     }
 
-    /// Guest time in nanoseconds.
-    pub fn now(&self) -> u64 {
-        match self {
-            Drive::Threads(threads) => threads.now(),
-            Drive::Lockstep(lockstep) => lockstep.vm.now(),
-        }
-    }
-
-    /// Uses the devices between two of the guest's accesses.
-    pub fn with_machine<R>(&mut self, work: impl FnOnce(&mut Machine) -> R) -> R {
+    fn with_machine<R>(&mut self, work: impl FnOnce(&mut Machine) -> R) -> R {
         match self {
             Drive::Threads(threads) => threads.with_machine(work),
-            Drive::Lockstep(lockstep) => work(&mut lockstep.vm.machine),
+            Drive::Lockstep(lockstep) => lockstep.with_machine(work),
         }
     }
 
-    /// Lets the guest run for about `slice` of the host's time.
-    pub fn run(&mut self, slice: Duration) -> Progress {
+    fn run(&mut self, slice: Duration) -> Progress {
         match self {
             Drive::Threads(threads) => match threads.run(slice) {
                 Outcome::Running => Progress::Running,
@@ -137,36 +130,90 @@ impl Drive {
     }
 }
 
+impl Driver for Lockstep {
+    fn load(&mut self, state: &VmState) -> Result<(), LiveError> {
+        forget_changes(&self.vm.machine)?;
+        self.vm.load(state)?;
+        self.set_clock();
+        Ok(())
+    }
+
+    fn with_machine<R>(&mut self, work: impl FnOnce(&mut Machine) -> R) -> R {
+        work(&mut self.vm.machine)
+    }
+
+    fn run(&mut self, slice: Duration) -> Progress {
+        match self.run_course(slice, Course::default()) {
+            Outcome::Idle { until } => Progress::Idle(until.map(|until| self.wait_until(until))),
+            outcome => ended(outcome),
+        }
+    }
+}
+
 impl Lockstep {
+    /// A machine whose vCPUs are off.
+    ///
+    /// # Errors
+    /// If the engine refuses.
+    pub fn new(machine: Machine, engine: SoftEngine) -> Result<Self, LiveError> {
+        Ok(Lockstep { vm: Vm::new(machine, &engine)?, epoch: (Instant::now(), 0) })
+    }
+
+    /// Switches the first vCPU on in `state`.
+    ///
+    /// # Errors
+    /// If the engine can't hold the state.
+    pub fn start(&mut self, state: &CpuState) -> Result<(), LiveError> {
+        self.vm.start(state)?;
+        self.set_clock();
+        Ok(())
+    }
+
+    /// The machine and its vCPUs.
+    pub fn vm(&mut self) -> &mut Vm<SoftEngine> {
+        &mut self.vm
+    }
+
+    /// The machine and its vCPUs, to look at.
+    pub fn vm_ref(&self) -> &Vm<SoftEngine> {
+        &self.vm
+    }
+
+    /// Guest time goes on from here, however long the guest stood still.
+    pub fn set_clock(&mut self) {
+        self.epoch = (Instant::now(), self.vm.now());
+    }
+
+    /// The host's time until it is `until` for the guest.
+    pub fn wait_until(&self, until: u64) -> Duration {
+        Duration::from_nanos(until.saturating_sub(self.due()))
+    }
+
     /// The guest time that belongs to the host's clock now.
     fn due(&self) -> u64 {
         let since = u64::try_from(self.epoch.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.epoch.1.saturating_add(since)
     }
 
-    fn run(&mut self, slice: Duration) -> Progress {
+    /// Lets the guest run on `course` for about `slice` of the host's time, less if it waits or is ahead of the clock
+    /// ([`Outcome::Idle`]).
+    pub fn run_course(&mut self, slice: Duration, course: Course) -> Outcome {
         let start = Instant::now();
         loop {
             self.vm.advance_to(self.due());
-            match self.vm.run(self.vm.now() + STEP_NANOS) {
+            match self.vm.run_course(self.vm.now() + STEP_NANOS, course) {
                 Outcome::Running => {
-                    let ahead = self.vm.now().saturating_sub(self.due());
-                    if ahead > AHEAD_NANOS {
-                        return Progress::Idle(Some(Duration::from_nanos(ahead)));
+                    let now = self.vm.now();
+                    if now.saturating_sub(self.due()) > AHEAD_NANOS {
+                        return Outcome::Idle { until: Some(now) };
                     }
                 }
-                Outcome::Idle { until: None } => return Progress::Idle(None),
-                Outcome::Idle { until: Some(until) } => {
-                    let wait = until.saturating_sub(self.due());
-                    if wait > 0 {
-                        return Progress::Idle(Some(Duration::from_nanos(wait)));
-                    }
-                    // It is due already. Inputs must have their turn even so.
-                }
-                end => return ended(end),
+                // It is due already. Inputs must have their turn even so.
+                Outcome::Idle { until: Some(until) } if until <= self.due() => {}
+                outcome => return outcome,
             }
             if start.elapsed() >= slice {
-                return Progress::Running;
+                return Outcome::Running;
             }
         }
     }
@@ -178,7 +225,9 @@ fn ended(outcome: Outcome) -> Progress {
         Outcome::Reset => Progress::Restart,
         Outcome::Stopped(report) => Progress::Stopped(report),
         Outcome::Faulted(fault) => Progress::Faulted(fault),
-        // The callers have dealt with these.
-        Outcome::Running | Outcome::Idle { .. } => Progress::Running,
+        // The callers have dealt with these, or did not ask for them.
+        Outcome::Running | Outcome::Idle { .. } | Outcome::Breakpoint { .. } | Outcome::Stepped { .. } => {
+            Progress::Running
+        }
     }
 }

@@ -14,7 +14,7 @@ use machine::{
 };
 
 use crate::{
-    drive::Drive,
+    drive::{Drive, Driver},
     keys::{BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT},
     picture::Frame,
     restore::wall_seconds,
@@ -85,8 +85,8 @@ pub fn build(
 }
 
 /// A guest that lives in the host's time.
-pub struct Live {
-    drive: Drive,
+pub struct Live<D = Drive> {
+    drive: D,
     /// What a reset goes back to, and where a new generation id comes from.
     base: Option<Base>,
 }
@@ -96,9 +96,9 @@ struct Base {
     entropy: Box<dyn Entropy>,
 }
 
-impl Live {
+impl<D: Driver> Live<D> {
     /// A guest that was booted, and so has nothing to go back to.
-    pub fn booted(drive: Drive) -> Self {
+    pub fn booted(drive: D) -> Self {
         Live { drive, base: None }
     }
 
@@ -107,12 +107,22 @@ impl Live {
     ///
     /// # Errors
     /// If the machine or the engine can't take the state.
-    pub fn restored(drive: Drive, state: VmState, entropy: Box<dyn Entropy>) -> Result<Self, LiveError> {
+    pub fn restored(drive: D, state: VmState, entropy: Box<dyn Entropy>) -> Result<Self, LiveError> {
         let mut live = Live::booted(drive);
         let mut base = Base { state, entropy };
         live.load(&mut base)?;
         live.base = Some(base);
         Ok(live)
+    }
+
+    /// What drives it.
+    pub fn driver(&mut self) -> &mut D {
+        &mut self.drive
+    }
+
+    /// What drives it, to look at.
+    pub fn driver_ref(&self) -> &D {
+        &self.drive
     }
 
     fn load(&mut self, base: &mut Base) -> Result<(), LiveError> {
@@ -130,7 +140,7 @@ impl Live {
     }
 }
 
-impl Guest for Live {
+impl<D: Driver> Guest for Live<D> {
     fn run(&mut self, slice: Duration) -> Result<Progress, String> {
         Ok(self.drive.run(slice))
     }

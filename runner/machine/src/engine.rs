@@ -42,6 +42,13 @@ pub trait Vcpu {
     /// A way to make this vCPU's run end early, for other threads.
     fn kicker(&self) -> Arc<dyn Kick>;
 
+    /// Replaces the addresses at which a run ends with [`Exit::Breakpoint`]: virtual ones, in every address space
+    /// and at every exception level. Guest memory does not change.
+    ///
+    /// # Errors
+    /// If this engine can't stop there, or not at so many places.
+    fn set_breakpoints(&mut self, addresses: &[u64]) -> Result<(), EngineError>;
+
     /// Sets the level of the vCPU's IRQ input, the output of its GIC CPU
     /// interface. It holds until set again.
     fn set_irq(&mut self, level: bool);
@@ -118,6 +125,9 @@ pub enum Exit {
     WaitForEvent,
     /// The budget is spent, the timer's interrupt changed its level, or the run was kicked.
     Budget,
+    /// The PC is at one of [`Vcpu::set_breakpoints`]; the instruction there is not executed. The next run begins
+    /// with it, and does not end before it.
+    Breakpoint,
     /// The guest can't go on: the engine met what it doesn't implement.
     Stopped(StopReport),
 }

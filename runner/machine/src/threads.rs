@@ -519,6 +519,10 @@ impl<'a, V: Vcpu> VcpuThread<'a, V> {
                 (Resume::Go, false)
             }
             Exit::WaitForEvent | Exit::Budget => (Resume::Go, false),
+            Exit::Breakpoint => {
+                self.shared.end(board, Outcome::Breakpoint { cpu: self.index });
+                (Resume::Go, false)
+            }
             Exit::Stopped(report) => {
                 self.shared.end(board, Outcome::Stopped(report));
                 (Resume::Go, false)

@@ -5,6 +5,8 @@
 //! nanosecond each, so everything that happens is a function of the guest's
 //! state and of what the host does between two calls of [`Vm::run`].
 
+mod debug;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,6 +18,8 @@ use crate::{
     psci::{self, Power, PsciCall},
     virtio::VirtioFault,
 };
+
+pub use debug::Course;
 
 /// Instructions that each vCPU runs before the next one's turn; also the
 /// length of a round in nanoseconds of guest time.
@@ -38,6 +42,16 @@ pub enum Outcome {
     Reset,
     /// The engine can't go on.
     Stopped(StopReport),
+    /// A vCPU has come to a breakpoint.
+    Breakpoint {
+        /// Its number.
+        cpu: usize,
+    },
+    /// A vCPU has made the step that a [`Course`] asks of it.
+    Stepped {
+        /// Its number.
+        cpu: usize,
+    },
     /// The guest drove a device wrong, such as with a queue outside its
     /// memory. The device serves no more, so the guest is lost.
     Faulted(VirtioFault),
@@ -50,6 +64,8 @@ pub struct Vm<E: Engine> {
     vcpus: Vec<Processor<E::Vcpu>>,
     /// Guest time in nanoseconds.
     now: u64,
+    /// The round in which a debugger stopped the machine: it goes on where it was.
+    broken_off: Option<Round>,
 }
 
 struct Processor<V> {
@@ -94,7 +110,7 @@ impl<E: Engine> Vm<E> {
                 Ok(Processor { vcpu: engine.create_vcpu(index)?, power: Power::Off, waiting: false })
             })
             .collect::<Result<_, EngineError>>()?;
-        Ok(Vm { machine, vcpus, now: 0 })
+        Ok(Vm { machine, vcpus, now: 0, broken_off: None })
     }
 
     /// Switches the first vCPU on in `state`.
@@ -128,25 +144,39 @@ impl<E: Engine> Vm<E> {
     /// Runs until guest time `until` in nanoseconds, rounded up to a whole
     /// round, or until all vCPUs wait, or until the guest ends.
     pub fn run(&mut self, until: u64) -> Outcome {
+        self.run_course(until, Course::default())
+    }
+
+    /// Runs like [`Vm::run`] as far as `course` lets it.
+    pub fn run_course(&mut self, until: u64, course: Course) -> Outcome {
         loop {
-            self.machine.tick(ticks_from_nanos(self.now));
-            let mut end = self.now;
-            let mut all_wait = true;
-            for cpu in 0..self.vcpus.len() {
-                match self.turn(cpu) {
-                    Turn::Waits(nanos) => end = end.max(nanos),
-                    Turn::Ran => all_wait = false,
+            let mut round = self.broken_off.take().unwrap_or_else(|| {
+                self.machine.tick(ticks_from_nanos(self.now));
+                Round::new(self.now)
+            });
+            while round.cpu < self.vcpus.len() {
+                match self.turn_on_course(&mut round, course) {
+                    Turn::Waits(nanos) => round.end = round.end.max(nanos),
+                    Turn::Ran => round.all_wait = false,
                     Turn::Off => {}
-                    Turn::Ended(outcome) => return outcome,
+                    Turn::Ended(outcome) => {
+                        if matches!(outcome, Outcome::Breakpoint { .. } | Outcome::Stepped { .. }) {
+                            self.broken_off = Some(round);
+                        }
+                        return outcome;
+                    }
                 }
+                round.cpu += 1;
+                round.done = 0;
             }
+            let Round { all_wait, end, .. } = round;
             if self.vcpus.iter().all(|processor| processor.power == Power::Off) {
                 return Outcome::PoweredOff;
             }
             if let Some(fault) = self.machine.fault() {
                 return Outcome::Faulted(fault.clone());
             }
-            self.now = if all_wait { end } else { self.now + QUANTUM };
+            self.now = if all_wait { end.max(self.now) } else { self.now + QUANTUM };
             if all_wait && !self.someone_wakes() {
                 return Outcome::Idle { until: self.next_event() };
             }
@@ -156,15 +186,16 @@ impl<E: Engine> Vm<E> {
         }
     }
 
-    /// Gives vCPU `cpu` its quantum.
-    fn turn(&mut self, cpu: usize) -> Turn {
+    /// Gives the round's vCPU the rest of its turn up to `limit`, and counts what it used of it.
+    fn turn(&mut self, round: &mut Round, limit: u64) -> Turn {
+        let cpu = round.cpu;
         let processor = &mut self.vcpus[cpu];
         if processor.power == Power::Off {
             return Turn::Off;
         }
         processor.power = Power::On;
-        let mut now = self.now;
-        let end = now + QUANTUM;
+        let mut now = self.now + round.done;
+        let end = self.now + limit;
         let mut resume = Resume::Go;
         while now < end {
             let processor = &mut self.vcpus[cpu];
@@ -179,6 +210,7 @@ impl<E: Engine> Vm<E> {
             let before = processor.vcpu.retired();
             let exit = processor.vcpu.run(resume, now, end - now);
             now += processor.vcpu.retired() - before;
+            round.done = now - self.now;
             let ticks = ticks_from_nanos(now);
             resume = match exit {
                 Exit::MmioRead { gpa, size } => match self.machine.mmio_read(gpa, size, ticks) {
@@ -214,6 +246,7 @@ impl<E: Engine> Vm<E> {
                 // What it waits for is another's doing: its turn is over.
                 Exit::WaitForEvent => return Turn::Ran,
                 Exit::Budget => Resume::Go,
+                Exit::Breakpoint => return Turn::Ended(Outcome::Breakpoint { cpu }),
                 Exit::Stopped(report) => return Turn::Ended(Outcome::Stopped(report)),
             };
         }
@@ -302,7 +335,26 @@ impl<E: Engine> Vm<E> {
             processor.waiting = saved.waiting;
         }
         self.now = state.now;
+        self.broken_off = None;
         Ok(())
+    }
+}
+
+/// A round of turns, as far as it has come.
+struct Round {
+    /// Whose turn it is.
+    cpu: usize,
+    /// How much of its turn that vCPU has used, in instructions.
+    done: u64,
+    /// Every vCPU before it waits.
+    all_wait: bool,
+    /// When the last of these began to.
+    end: u64,
+}
+
+impl Round {
+    fn new(now: u64) -> Self {
+        Round { cpu: 0, done: 0, all_wait: true, end: now }
     }
 }
 

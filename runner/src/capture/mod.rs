@@ -231,7 +231,7 @@ impl Capture<'_> {
             }
             progress(CaptureProgress { instructions, virtual_nanos: now, console_line: None });
             let idle = match outcome {
-                Outcome::Running => false,
+                Outcome::Running | Outcome::Breakpoint { .. } | Outcome::Stepped { .. } => false,
                 Outcome::Idle { .. } => true,
                 Outcome::PoweredOff | Outcome::Reset if self.console.panicked() => {
                     return Err(self.panicked());

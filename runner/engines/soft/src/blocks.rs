@@ -5,6 +5,8 @@
 //! line of it (IC IVAU, IC IALLU), which is all that the architecture promises
 //! (Arm ARM D7.5.9); links run only between blocks of one page, so none dangle.
 
+use std::collections::BTreeMap;
+
 use crate::{
     decode::{accesses_through_sp, decode, ends_block},
     mmu::PAGE_SIZE,
@@ -53,6 +55,11 @@ pub struct BlockCache {
     /// large table only as they are used: a restore does not wait for them.
     by_number: Vec<u32>,
     first_page: u64,
+    /// Words of a page at which a debugger may want to stop. See [`BlockCache::set_marks`].
+    marks: Vec<u16>,
+    /// Blocks that begin at a marked word, by code page and word: kept apart from `entries` and never linked to, so
+    /// that whoever runs them has looked at the breakpoints first, and nobody else looks at all.
+    marked: BTreeMap<(u32, u16), u32>,
 }
 
 impl BlockCache {
@@ -73,7 +80,25 @@ impl BlockCache {
         Some(*slot - 1)
     }
 
-    /// The block at the address `pc` in code page `page`, or [`NONE`].
+    /// Marks the words that `addresses` are in their pages, whichever pages these are: code is kept by physical
+    /// address, breakpoints are virtual, and one page may be mapped at many. Everything is dropped, as by
+    /// [`BlockCache::clear`].
+    pub fn set_marks(&mut self, addresses: &[u64]) {
+        self.marks = addresses.iter().map(|&address| word_in_page(address)).collect();
+        self.clear();
+    }
+
+    /// Whether the word at the address `pc` is marked.
+    pub fn is_marked(&self, pc: u64) -> bool {
+        !self.marks.is_empty() && self.marks.contains(&word_in_page(pc))
+    }
+
+    /// The block at the marked address `pc` in code page `page`, or [`NONE`].
+    pub fn at_mark(&self, page: u32, pc: u64) -> u32 {
+        self.marked.get(&(page, word_in_page(pc))).copied().unwrap_or(NONE)
+    }
+
+    /// The block at the address `pc` in code page `page`, or [`NONE`] if there is none or the address is marked.
     #[inline(always)]
     pub fn at(&self, page: u32, pc: u64) -> u32 {
         self.pages[page as usize].entries[(pc >> 2) as usize % PAGE_WORDS]
@@ -94,6 +119,9 @@ impl BlockCache {
         let first = (pc >> 2) as usize % PAGE_WORDS;
         let start = self.ops.len();
         for index in first..(first + MAX_BLOCK).min(PAGE_WORDS) {
+            if index != first && self.marks.contains(&(index as u16)) {
+                break;
+            }
             let op = decode(read(entry.number * PAGE_SIZE + index as u64 * 4));
             self.ops.push(op);
             if ends_block(&op) {
@@ -104,7 +132,11 @@ impl BlockCache {
         let len = ops.len() as u16;
         let first_through_sp = ops.iter().position(accesses_through_sp).map_or(len, |first| first as u16);
         let id = self.blocks.len() as u32;
-        entry.entries[first] = id;
+        if self.marks.contains(&(first as u16)) {
+            self.marked.insert((page, first as u16), id);
+        } else {
+            entry.entries[first] = id;
+        }
         self.blocks.push(Block { start: start as u32, len, first_through_sp, links: [NONE; 2] });
         id
     }
@@ -128,6 +160,7 @@ impl BlockCache {
                 if entry.used {
                     entry.entries.fill(NONE);
                     entry.used = false;
+                    self.marked.retain(|&(page, _), _| page != number - 1);
                 }
             }
             _ => {}
@@ -139,8 +172,14 @@ impl BlockCache {
         self.ops = Vec::new();
         self.blocks = Vec::new();
         self.pages = Vec::new();
+        self.marked = BTreeMap::new();
         self.by_number = vec![0; self.by_number.len()];
     }
+}
+
+/// Which word of its page is at `address`.
+fn word_in_page(address: u64) -> u16 {
+    ((address >> 2) % PAGE_WORDS as u64) as u16
 }
 
 #[cfg(test)]
@@ -187,5 +226,24 @@ mod tests {
         cache.invalidate_page(0);
         cache.invalidate_page(0x10_0000);
         assert!(cache.page(0x3000).is_none() && cache.page(0).is_none());
+    }
+
+    #[test]
+    fn a_marked_word_begins_a_block_that_is_found_by_its_mark_alone() {
+        let mut cache = BlockCache::new(0x1000, 1);
+        cache.set_marks(&[0xffff_8000_0000_0018]);
+        assert!(cache.is_marked(0x1018) && !cache.is_marked(0x101c));
+        let page = cache.page(0x1000).unwrap();
+        let before = cache.decode(page, 0x10, |_| NOP);
+        assert_eq!((cache.get(before).1.len(), cache.at(page, 0x10)), (2, before));
+        assert_eq!(cache.at_mark(page, 0x18), NONE);
+        let marked = cache.decode(page, 0x18, |_| RET);
+        assert_eq!((cache.at(page, 0x18), cache.at_mark(page, 0x18)), (NONE, marked));
+        cache.invalidate_page(0x1000);
+        assert_eq!((cache.at(page, 0x10), cache.at_mark(page, 0x18)), (NONE, NONE));
+        cache.set_marks(&[]);
+        let page = cache.page(0x1000).unwrap();
+        let whole = cache.decode(page, 0x18, |_| RET);
+        assert_eq!((cache.at(page, 0x18), cache.at_mark(page, 0x18)), (whole, NONE));
     }
 }

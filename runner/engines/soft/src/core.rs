@@ -8,6 +8,7 @@ use machine::{
 };
 
 use crate::{
+    debug::Debug,
     mmu::{
         tlb::{self, Tlb},
         walk::sctlr,
@@ -152,6 +153,8 @@ pub struct Core {
     pub unsynchronised: bool,
     /// The run must end so that the scheduler looks at the timer again.
     pub timer_changed: bool,
+    /// What a debugger waits for.
+    pub debug: Debug,
 }
 
 /// Cache and TLB maintenance that leaves the vCPU.
@@ -206,6 +209,7 @@ impl Core {
             maintenance: Vec::new(),
             unsynchronised: false,
             timer_changed: false,
+            debug: Debug::default(),
         };
         core.load(&CpuState::at_entry(0, 0));
         core
@@ -405,6 +409,7 @@ impl Core {
         self.answered = 0;
         self.maintenance.clear();
         self.unsynchronised = false;
+        self.debug.forget();
         self.tlb.flush();
         self.update_context();
         self.update_asid();

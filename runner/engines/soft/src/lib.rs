@@ -11,6 +11,7 @@
 pub mod access;
 pub mod blocks;
 pub mod core;
+pub mod debug;
 pub mod decode;
 pub mod domain;
 pub mod fp;

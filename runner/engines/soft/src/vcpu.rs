@@ -102,7 +102,11 @@ impl Vcpu for SoftVcpu {
             | Exit::SysRegRead(_)
             | Exit::SysRegWrite(..)
             | Exit::Hypercall(_) => Last::Answer,
-            Exit::WaitForInterrupt | Exit::WaitForEvent | Exit::Budget | Exit::Stopped(_) => Last::Other,
+            Exit::WaitForInterrupt
+            | Exit::WaitForEvent
+            | Exit::Budget
+            | Exit::Breakpoint
+            | Exit::Stopped(_) => Last::Other,
         };
         exit
     }
@@ -113,6 +117,17 @@ impl Vcpu for SoftVcpu {
 
     fn kicker(&self) -> Arc<dyn Kick> {
         Arc::new(SoftKick { domain: Arc::clone(&self.domain), index: self.core.index })
+    }
+
+    fn set_breakpoints(&mut self, addresses: &[u64]) -> Result<(), EngineError> {
+        if let Some(odd) = addresses.iter().find(|address| !address.is_multiple_of(4)) {
+            let what = format!("a breakpoint at {odd:#x}, where no instruction can be");
+            return Err(EngineError::Unsupported { engine: NAME, what });
+        }
+        self.core.debug.set_breakpoints(addresses);
+        self.core.tlb.flush_fetch();
+        self.cache.set_marks(addresses);
+        Ok(())
     }
 
     fn set_irq(&mut self, level: bool) {

@@ -125,6 +125,7 @@ fn run(seed: u64, el0: bool, mmu: bool, instructions: u64) -> Totals {
                 Exit::WaitForInterrupt => "WFI",
                 Exit::WaitForEvent => "WFE",
                 Exit::Budget => "budget",
+                Exit::Breakpoint => "breakpoint",
                 Exit::Stopped(_) => "stopped",
             };
             *totals.exits.entry(name).or_default() += 1;

@@ -172,7 +172,7 @@ fn run_blocks(core: &mut Core, cache: &mut BlockCache, limit: &AtomicU64) {
             End::Linked(slot) if links[slot] != blocks::NONE => links[slot],
             End::Linked(slot) => {
                 let Ok(next) = find(core, cache) else { return };
-                if (core.regs.pc ^ pc) & !PAGE_MASK == 0 {
+                if (core.regs.pc ^ pc) & !PAGE_MASK == 0 && !cache.is_marked(core.regs.pc) {
                     cache.link(id, slot, next);
                 }
                 next
@@ -284,7 +284,15 @@ fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> 
         return Err(core.raise(class::ILLEGAL_STATE, 0, None));
     }
     core.tlb.insert_fetch(pc, who, page, leaf.global);
-    let id = cache.at(page, pc);
+    let id = if cache.is_marked(pc) {
+        // An instruction that the machine has answered was stopped at before it asked.
+        if core.answers.is_empty() && core.debug.stops_at(pc) {
+            return Err(core.exit(Exit::Breakpoint));
+        }
+        cache.at_mark(page, pc)
+    } else {
+        cache.at(page, pc)
+    };
     if id != blocks::NONE {
         return Ok(id);
     }
