@@ -19,8 +19,9 @@ use machine::{
 };
 
 use crate::{
-    drive::{Drive, Scheduler},
+    drive::{Drive, Lockstep, Scheduler},
     entropy::HostEntropy,
+    gdb::{Debugged, Listener},
     live::{self, Live, LiveError, SoftVm},
     restore::wall_seconds,
     session::{self, ConsoleSink, Handle, Running},
@@ -123,6 +124,28 @@ pub fn start(
         let mut drive = Drive::new(scheduler, prepared.machine, prepared.engine)?;
         drive.start(&prepared.entry)?;
         Ok::<_, BootError>(Live::booted(drive))
+    })?;
+    Ok((session, running))
+}
+
+/// Boots `spec` like [`start`], in lockstep and under the debugger that connects to `debugger`: after
+/// [`session::Command::Start`] the guest waits for that one.
+///
+/// # Errors
+/// Says why it can't be booted.
+pub fn start_debugged(
+    spec: BootSpec,
+    debugger: Listener,
+    console: ConsoleSink,
+) -> Result<(Handle, Running), BootError> {
+    let entropy = HostEntropy::new()?;
+    let (session, seat) = session::pair();
+    let handle = session.clone();
+    let running = session::spawn(seat, Some(console), move || {
+        let prepared = prepare(&spec, Box::new(entropy), wall_seconds())?;
+        let mut lockstep = Lockstep::new(prepared.machine, prepared.engine)?;
+        lockstep.start(&prepared.entry)?;
+        Ok::<_, BootError>(Debugged::new(Live::booted(lockstep), debugger, handle)?)
     })?;
     Ok((session, running))
 }

@@ -8,6 +8,7 @@ pub mod console;
 pub mod drive;
 pub mod entropy;
 pub mod error;
+pub mod gdb;
 pub mod keys;
 pub mod live;
 pub mod memory_image;

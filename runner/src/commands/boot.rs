@@ -9,6 +9,7 @@ use super::{
 use crate::{
     boot::{self, BootError, BootSpec},
     error::{Failure, Status},
+    gdb::{Address, Listener},
     report::{Report, Stopwatch},
     session::{Command, ConsoleSink, Handle},
     spec::MachineSpec,
@@ -50,6 +51,11 @@ pub struct Args {
     #[command(flatten)]
     show: ShowArgs,
 
+    /// Wait for gdb at HOST:PORT, or at the path of a Unix socket, before the first instruction; the
+    /// virtual processors run in lockstep. Whoever can connect rules the guest
+    #[arg(long, value_name = "ADDR")]
+    gdb: Option<Address>,
+
     /// Write the serial console to a file; the terminal then has no part in it
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
@@ -81,11 +87,26 @@ pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
         command_line: args.append,
         machine,
     };
-    let (session, running) = boot::start(spec, args.show.scheduler, console).map_err(failure)?;
+    let started = match &args.gdb {
+        None => boot::start(spec, args.show.scheduler, console),
+        Some(address) => boot::start_debugged(spec, listen(address)?, console),
+    };
+    let (session, running) = started.map_err(failure)?;
     let terminal = if args.console.is_none() { Some(attach_terminal(&session)?) } else { None };
     let result = show("samovar boot", &session, running, &args.show, script, &mut Report::default(), clock);
     drop(terminal);
     result
+}
+
+/// Opens the door for a debugger and says how to come in.
+fn listen(address: &Address) -> Result<Listener, Failure> {
+    let listener = Listener::bind(address).map_err(|error| {
+        Failure::new(Status::Host, format!("can't listen for gdb at {address}: {error}"))
+            .hint("give another address, or end or remove what holds this one; port 0 takes a free port")
+    })?;
+    let address = listener.address();
+    eprintln!("gdb: waiting at {address}; connect with: gdb-multiarch -ex 'target remote {address}'");
+    Ok(listener)
 }
 
 /// Gives the guest's serial console what is typed at the terminal.

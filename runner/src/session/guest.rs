@@ -45,6 +45,10 @@ pub enum Progress {
     Running,
     /// It waits for an interrupt; its next timer is due after this long.
     Idle(Option<Duration>),
+    /// A debugger has it, whatever it said or does; it has no more to do for this long.
+    Held(Duration),
+    /// A debugger ended it.
+    Quit,
     /// It powered off.
     PoweredOff,
     /// It asked for a restart.
@@ -223,13 +227,10 @@ impl<G: Guest> Thread<G> {
                 // Neither a frame that was held back nor the rest of what was typed must
                 // wait for the guest to wake.
                 let rest = (!self.typed.is_empty()).then_some(SLICE);
-                let sleep = [until, due, rest].into_iter().flatten().min().unwrap_or(LONGEST_SLEEP);
-                match self.seat.commands.recv_timeout(sleep.min(LONGEST_SLEEP)) {
-                    Ok(command) => self.obey(command),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => Some(End::Quit),
-                }
+                self.sleep([until, due, rest])
             }
+            Progress::Held(rest) => self.sleep([Some(rest), due, None]),
+            Progress::Quit => Some(End::Quit),
             Progress::PoweredOff => Some(self.panic_end().unwrap_or(End::PoweredOff)),
             Progress::Restart => Some(self.panic_end().unwrap_or(End::Restarted)),
             Progress::Faulted(fault) => {
@@ -241,13 +242,23 @@ impl<G: Guest> Thread<G> {
         }
     }
 
+    /// Sleeps for the shortest of `times`, or until a command comes.
+    fn sleep(&mut self, times: [Option<Duration>; 3]) -> Option<End> {
+        let sleep = times.into_iter().flatten().min().unwrap_or(LONGEST_SLEEP);
+        match self.seat.commands.recv_timeout(sleep.min(LONGEST_SLEEP)) {
+            Ok(command) => self.obey(command),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(End::Quit),
+        }
+    }
+
     fn obey(&mut self, command: Command) -> Option<End> {
         match command {
             Command::Key(code, pressed) => self.guest.key(code, pressed),
             Command::Pointer(x, y) => self.guest.pointer(x, y),
             Command::Wheel(turns) => self.guest.wheel(turns),
-            // Woken to look at the console's input.
-            Command::Start | Command::Typed => {}
+            // Woken to look at the console's input, or to run.
+            Command::Start | Command::Look => {}
             Command::Quit => return Some(End::Quit),
             Command::Reset => {
                 let start = Instant::now();

@@ -36,8 +36,8 @@ pub enum Command {
     Pointer(u32, u32),
     /// The wheel turns, up if positive.
     Wheel(i32),
-    /// Something was typed at the serial console: look.
-    Typed,
+    /// Something came in another way, such as typed at the serial console or said by a debugger: look.
+    Look,
     /// The guest may run.
     Start,
     /// Back to the restored state.
@@ -159,7 +159,7 @@ impl Handle {
     /// Types at the serial console; waits while the guest doesn't read.
     pub fn type_console(&self, bytes: Vec<u8>) {
         if self.typed.send(bytes).is_ok() {
-            self.send(Command::Typed);
+            self.send(Command::Look);
         }
     }
 
