@@ -38,7 +38,7 @@ type Error = GdbStubError<EngineError, io::Error>;
 
 /// A guest that waits for gdb before its first instruction, and obeys it.
 pub struct Debugged {
-    debuggee: Debuggee,
+    pub(super) debuggee: Debuggee,
     events: Events,
     /// The protocol's state, while a debugger is connected.
     stub: Option<Machine>,

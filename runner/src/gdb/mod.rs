@@ -16,6 +16,8 @@ mod monitor;
 mod registers;
 mod system_registers;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use address::Address;
 pub use debugged::Debugged;

@@ -374,6 +374,7 @@ mod tests {
         keys: u32,
         word: Vec<u8>,
         unresettable: bool,
+        held: bool,
     }
 
     impl Guest for Fake {
@@ -383,11 +384,13 @@ mod tests {
             match word.as_slice() {
                 b"off" => Ok(Progress::PoweredOff),
                 b"restart" => Ok(Progress::Restart),
+                b"kill" => Ok(Progress::Quit),
                 b"break" => Err("no memory".into()),
                 b"bug" => panic!("as asked"),
                 b"stop" => {
                     Ok(Progress::Stopped(StopReport { vcpu: 0, pc: 4, word: None, what: "fmopa".into() }))
                 }
+                _ if self.held => Ok(Progress::Held(Duration::from_millis(1))),
                 _ => Ok(Progress::Idle(None)),
             }
         }
@@ -455,6 +458,18 @@ mod tests {
     fn a_kernel_panic_ends_the_session_when_the_guest_falls_silent() {
         let End::Panicked(lines) = end_after(&["Kernel panic - not syncing: VFS\n"]) else { panic!() };
         assert_eq!(lines, ["Kernel panic - not syncing: VFS"]);
+    }
+
+    #[test]
+    fn a_debugger_keeps_a_guest_that_panicked() {
+        let (handle, running) = started(Fake { held: true, ..Fake::default() });
+        handle.send(Command::Start);
+        handle.type_console(b"Kernel panic - not syncing: VFS\n".to_vec());
+        thread::sleep(PANIC_GRACE + Duration::from_millis(100));
+        assert_eq!(handle.ended(), None);
+        handle.type_console(b"kill".to_vec());
+        assert_eq!(handle.wait_for_end(), End::Quit);
+        running.join();
     }
 
     #[test]
