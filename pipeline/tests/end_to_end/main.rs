@@ -1,11 +1,12 @@
 //! The real programs on real packages: `recipes/hello.toml` built from the host's Debian mirror, then restored, typed
 //! into, reset, broken and shown in a window.
 //!
-//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
+//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
 
 mod closing;
 mod contents;
 mod damage;
+mod debugger;
 mod failures;
 mod input;
 mod picture;

@@ -83,7 +83,7 @@ pub fn in_chroot(test: &str, guest: &Guest) -> Vec<String> {
     }
     // A namespace of its own, so that the mounts go with it.
     let script = format!(
-        "mount --bind /dev '{root}/dev' && mount -t proc proc '{root}/proc' && \
+        "mount --rbind /dev '{root}/dev' && mount -t proc proc '{root}/proc' && \
          exec chroot '{root}' /usr/bin/env -i PATH=/usr/bin:/usr/sbin HOME=/root TERM=linux LC_ALL=C.UTF-8 TZ=UTC \
          size={size} bash -c 'cd /tmp/work && exec bash /selftest/{test}'",
         root = root.display(),

@@ -8,76 +8,16 @@ mod common;
 use std::collections::BTreeMap;
 use std::env;
 
-use common::guest::{CODE, DEVICE, ERET, Guest, RAM_SIZE, USER_CODE, USER_DATA, at_el0, at_el1};
-use common::operands;
+use common::guest::Guest;
+use common::noise::{self, start};
 use common::random::Random;
-use engine_soft::decode::decode;
-use engine_soft::op::Kind;
 use machine::cpu_state::CpuState;
 use machine::engine::{Exit, Resume, Vcpu};
-use machine::layout::RAM_BASE;
 
 const DEFAULT_INSTRUCTIONS: u64 = 1_000_000;
 
 /// Budget of one start.
 const BUDGET: u64 = 500;
-
-/// A handler that goes on after the instruction that faulted: MRS X18, ELR_EL1; ADD X18, X18, #4;
-/// MSR ELR_EL1, X18; ERET.
-const SKIP: [u32; 4] = [0xd538_4032, 0x9100_1252, 0xd518_4032, ERET];
-
-/// Mostly words that are instructions, half of them of the system's group, which touches the most.
-fn noise(random: &mut Random) -> u32 {
-    loop {
-        let mut word = random.u32();
-        match random.below(8) {
-            0 => word = 0xd500_0000 | word & 0x3f_ffff,
-            1 => word = 0x0800_0000 | word & 0xf7ff_ffff,
-            2 => word = 0x1400_0000 | word & 0xe000_03ff,
-            _ => {}
-        }
-        if decode(word).kind != Kind::Undefined || random.one_in(50) {
-            return word;
-        }
-    }
-}
-
-/// An address of something, or nearly.
-fn pointer(random: &mut Random) -> u64 {
-    match random.below(8) {
-        0 => DEVICE + random.u64() % 0x1000,
-        1 => USER_DATA + 0x1000 * (random.u64() % 8),
-        2 => RAM_BASE + RAM_SIZE - random.u64() % 32,
-        3 => operands::general(random),
-        _ => RAM_BASE + random.u64() % RAM_SIZE,
-    }
-}
-
-fn start(random: &mut Random, el0: bool, mmu: bool) -> CpuState {
-    let mut state = if el0 { at_el0(USER_CODE) } else { at_el1(CODE) };
-    state.pc += random.u64() % 0x400 * 4;
-    if !mmu {
-        state.sys.sctlr_el1 &= !1;
-    }
-    if random.one_in(3) {
-        state.sys.sctlr_el1 |= random.u64() & 0x0418_d21c;
-    }
-    state.pstate |= random.u64() & 0xf040_03c0;
-    state.sys.vbar_el1 = if random.one_in(4) { pointer(random) & !0x7ff } else { state.sys.vbar_el1 };
-    if random.one_in(8) {
-        // Tables of noise, in any shape.
-        state.sys.ttbr0_el1 = pointer(random);
-        state.sys.tcr_el1 = random.u64();
-    }
-    state.sys.elr_el1 = pointer(random);
-    let any = random.u64() & 0xf070_03ff;
-    state.sys.spsr_el1 = random.pick(&[0, 4, 5, any]);
-    state.sys.cntkctl_el1 = random.u64() & 0x3ff;
-    state.x.fill_with(|| pointer(random));
-    (state.sp_el0, state.sp_el1) = (pointer(random) & !15, pointer(random) & !15);
-    state.v.fill_with(|| [random.u64(), random.u64()]);
-    state
-}
 
 #[derive(Default)]
 struct Totals {
@@ -95,15 +35,7 @@ fn run(seed: u64, el0: bool, mmu: bool, instructions: u64) -> Totals {
             totals.retired += guest.vcpu.retired();
             // New noise, in the pages that hold code, around them and in what page tables may be pointed at.
             guest = Guest::new();
-            for page in [CODE, USER_CODE, USER_DATA, RAM_BASE + RAM_SIZE - 0x1000] {
-                let words: Vec<u32> = (0..1024).map(|_| noise(&mut random)).collect();
-                guest.put(page, &words);
-            }
-            let noisy = random.one_in(4);
-            for vector in (0..0x800).step_by(0x80) {
-                let handler = if noisy { std::array::from_fn(|_| noise(&mut random)) } else { SKIP };
-                guest.put(RAM_BASE + vector, &handler);
-            }
+            noise::fill(&mut random, &guest.memory);
         }
         totals.starts += 1;
         guest.vcpu.load(&start(&mut random, el0, mmu)).expect("the engine can hold the state");

@@ -113,6 +113,10 @@ impl Vcpu for ScriptedVcpu {
         Arc::clone(&self.kicked) as Arc<dyn Kick>
     }
 
+    fn set_breakpoints(&mut self, _: &[u64]) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn set_irq(&mut self, _: bool) {}
 
     fn timer_asserted(&self, _: Ticks) -> bool {

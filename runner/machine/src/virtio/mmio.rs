@@ -13,7 +13,8 @@ use super::{
 };
 
 /// Register offsets (virtio 1.2, 4.2.2).
-pub(super) mod reg {
+#[allow(missing_docs)] // the names are the specification's
+pub mod reg {
     pub const MAGIC: u64 = 0x000;
     pub const VERSION: u64 = 0x004;
     pub const DEVICE_ID: u64 = 0x008;
@@ -43,7 +44,8 @@ pub(super) mod reg {
 }
 
 /// Bits of the device status (virtio 1.2, 2.1).
-pub(super) mod status {
+#[allow(missing_docs)] // the names are the specification's
+pub mod status {
     pub const ACKNOWLEDGE: u32 = 1;
     pub const DRIVER: u32 = 2;
     pub const DRIVER_OK: u32 = 4;

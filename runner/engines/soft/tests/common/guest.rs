@@ -53,40 +53,18 @@ pub struct Guest {
 
 impl Guest {
     pub fn new() -> Guest {
-        use descriptor::*;
-        let memory = GuestMemory::anonymous(RAM_SIZE).expect("guest memory is mapped");
+        let memory = memory();
         let engine = SoftEngine::new(memory.clone(), 1);
         let guest = Guest { vcpu: engine.create_vcpu(0).expect("a vCPU is made"), memory };
         for vector in (0..0x800).step_by(0x80) {
             guest.put(VECTORS + vector, &[HVC]);
-        }
-        let entry = |table: u64, index: u64, descriptor: u64| {
-            guest.memory.write(table + 8 * index, &descriptor.to_le_bytes()).expect("inside RAM");
-        };
-        const NORMAL: u64 = INNER_SHAREABLE | ACCESSED;
-        entry(LEVEL_1, 0, BLOCK | ACCESSED | EXECUTE_NEVER | 1 << 2);
-        entry(LEVEL_1, RAM_BASE >> 30, LEVEL_2 | TABLE_OR_PAGE);
-        entry(LEVEL_2, 0, LEVEL_3 | TABLE_OR_PAGE);
-        for page in 0..512 {
-            let address = RAM_BASE + (page << 12);
-            let attributes = match address {
-                USER_CODE => NORMAL | EL0 | READ_ONLY,
-                USER_DATA => NORMAL | EL0,
-                READ_ONLY_PAGE => NORMAL | EL0 | READ_ONLY,
-                UNMAPPED => continue,
-                UNACCESSED => INNER_SHAREABLE,
-                NO_EXECUTE => NORMAL | EXECUTE_NEVER,
-                _ => NORMAL,
-            };
-            entry(LEVEL_3, page, address | attributes | TABLE_OR_PAGE);
         }
         guest
     }
 
     /// Writes words to RAM.
     pub fn put(&self, at: u64, words: &[u32]) {
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.memory.write(at, &bytes).expect("inside RAM");
+        put(&self.memory, at, words);
     }
 
     /// Starts from `state` and runs to the first exit.
@@ -95,6 +73,39 @@ impl Guest {
         let exit = self.vcpu.run(Resume::Go, 0, budget);
         (exit, self.vcpu.save())
     }
+}
+
+/// Writes words to RAM.
+pub fn put(memory: &GuestMemory, at: u64, words: &[u32]) {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    memory.write(at, &bytes).expect("inside RAM");
+}
+
+/// RAM with the page tables that [`at_el1`] points at.
+pub fn memory() -> GuestMemory {
+    use descriptor::*;
+    let memory = GuestMemory::anonymous(RAM_SIZE).expect("guest memory is mapped");
+    let entry = |table: u64, index: u64, descriptor: u64| {
+        memory.write(table + 8 * index, &descriptor.to_le_bytes()).expect("inside RAM");
+    };
+    const NORMAL: u64 = INNER_SHAREABLE | ACCESSED;
+    entry(LEVEL_1, 0, BLOCK | ACCESSED | EXECUTE_NEVER | 1 << 2);
+    entry(LEVEL_1, RAM_BASE >> 30, LEVEL_2 | TABLE_OR_PAGE);
+    entry(LEVEL_2, 0, LEVEL_3 | TABLE_OR_PAGE);
+    for page in 0..512 {
+        let address = RAM_BASE + (page << 12);
+        let attributes = match address {
+            USER_CODE => NORMAL | EL0 | READ_ONLY,
+            USER_DATA => NORMAL | EL0,
+            READ_ONLY_PAGE => NORMAL | EL0 | READ_ONLY,
+            UNMAPPED => continue,
+            UNACCESSED => INNER_SHAREABLE,
+            NO_EXECUTE => NORMAL | EXECUTE_NEVER,
+            _ => NORMAL,
+        };
+        entry(LEVEL_3, page, address | attributes | TABLE_OR_PAGE);
+    }
+    memory
 }
 
 const READ_ONLY_PAGE: u64 = READ_ONLY;

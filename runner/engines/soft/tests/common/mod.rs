@@ -12,6 +12,7 @@ pub mod elf;
 pub mod encodings;
 pub mod engine;
 pub mod guest;
+pub mod noise;
 pub mod operands;
 pub mod qemu;
 pub mod random;
