@@ -20,7 +20,7 @@ use crate::{cpio, initramfs, kernel, rootfs};
 
 /// Goes up with every change that makes a step's output another, so that what an older program built is not taken
 /// for what this one would build.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// What a build makes, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
