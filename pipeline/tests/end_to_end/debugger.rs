@@ -180,8 +180,8 @@ fn a_kernel_is_debugged_from_its_first_instruction_to_its_end() {
     assert!(told.contains("vCPU 1 ") && !told.contains("vCPU 1 off"), "{told}");
 
     // And it is none the worse for it, to its end.
-    // What gdb says to a kill depends on whether it sees the answer or the end of the connection first.
-    session.told(&["kill"]);
+    let told = session.told(&["kill"]);
+    assert!(told.contains("killed") && !told.contains("closed"), "{told}");
     let status = wait_for("the end of the session", || session.runner.0.try_wait().unwrap());
     let log = session.read("log");
     assert!(status.success(), "{status}: {log}");

@@ -53,7 +53,7 @@ pub struct Args {
 
     /// Wait for gdb at HOST:PORT, or at the path of a Unix socket, before the first instruction; the
     /// virtual processors run in lockstep. Whoever can connect rules the guest
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "scheduler")]
     gdb: Option<Address>,
 
     /// Write the serial console to a file; the terminal then has no part in it

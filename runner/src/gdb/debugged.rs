@@ -8,6 +8,7 @@ use std::{
 
 use gdbstub::{
     common::Signal,
+    conn::Connection,
     stub::{
         DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason, state_machine::GdbStubStateMachine,
     },
@@ -32,6 +33,9 @@ const UNTIL_TOLD: Duration = Duration::from_secs(3600);
 
 /// Things that a debugger does before the rest of the session has its turn.
 const EVENTS_AT_ONCE: usize = 64;
+
+/// The packet `OK`.
+const KILLED: &[u8] = b"$OK#9a";
 
 type Machine = GdbStubStateMachine<'static, Debuggee, Wire>;
 type Error = GdbStubError<EngineError, io::Error>;
@@ -252,8 +256,14 @@ fn feed(stub: Machine, debuggee: &mut Debuggee, byte: u8) -> Result<Heard, Error
             let reason = MultiThreadStopReason::SignalWithThread { tid, signal: Signal::SIGINT };
             Heard::On(stub.interrupt_handled(debuggee, Some(reason))?)
         }
-        GdbStubStateMachine::Disconnected(stub) => match stub.get_reason() {
-            DisconnectReason::Kill => Heard::Killed,
+        GdbStubStateMachine::Disconnected(mut stub) => match stub.get_reason() {
+            DisconnectReason::Kill => {
+                // gdbstub leaves vKill without its OK (GDB manual, E.2) unless a target outlives it. The session ends,
+                // whether the debugger hears of it or not.
+                let wire = stub.borrow_conn();
+                let _ = wire.write_all(KILLED).and_then(|()| wire.flush());
+                Heard::Killed
+            }
             _ => Heard::Detached,
         },
         stub => Heard::On(stub),
