@@ -96,14 +96,16 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         runs: cli.runs,
         load: [host::load_average(), None],
     };
-    let text = if cli.work {
+    let mut text = String::new();
+    // Writing to a string has no way to fail.
+    let _ = if cli.work {
         let results = work::measure(&guest, &runner, &qemu, cli.runs, work.path(), say)?;
         head.load[1] = host::load_average();
-        results.to_markdown(&head)
+        results.write(&head, &mut text)
     } else {
         let results = measure(cli, &runner, &qemu, &guest, work.path())?;
         head.load[1] = host::load_average();
-        results.to_markdown(&head)
+        results.write(&head, &mut text)
     };
     print!("{text}");
     if let Some(name) = &cli.write {

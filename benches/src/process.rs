@@ -74,24 +74,10 @@ impl Process {
     /// # Errors
     /// If it ends before, or takes longer than [`LIMIT`].
     pub fn seconds_until(&mut self, text: &str) -> Result<f64, Failure> {
-        let Some(output) = &self.output else {
-            return Err(Failure::new(Status::Other, format!("the output of {} is not read", self.name)));
-        };
         let mut seen = Vec::new();
+        let wanted = format!("write {text:?}");
         loop {
-            let left = LIMIT.saturating_sub(self.started.elapsed());
-            let (at, bytes) = match output.recv_timeout(left) {
-                Ok(arrival) => arrival,
-                Err(error) => {
-                    let how = match error {
-                        RecvTimeoutError::Timeout => format!("within {} s", LIMIT.as_secs()),
-                        RecvTimeoutError::Disconnected => "before it ended".to_owned(),
-                    };
-                    let tail = String::from_utf8_lossy(&seen).into_owned();
-                    let what = format!("{} did not write {text:?} {how}; its last words:\n{tail}", self.name);
-                    return Err(Failure::new(Status::Other, what));
-                }
-            };
+            let (at, bytes) = self.output(&wanted, || String::from_utf8_lossy(&seen).into_owned())?;
             seen.extend(bytes);
             if seen.windows(text.len()).any(|window| window == text.as_bytes()) {
                 return Ok(at.saturating_duration_since(self.started).as_secs_f64());
@@ -107,12 +93,10 @@ impl Process {
     /// # Errors
     /// If it ends before, or takes longer than [`LIMIT`].
     pub fn follow(&mut self, mut line: impl FnMut(Instant, f64, &str) -> bool) -> Result<(), Failure> {
-        let Some(output) = &self.output else {
-            return Err(Failure::new(Status::Other, format!("the output of {} is not read", self.name)));
-        };
         let mut last = String::new();
         let mut part = Vec::new();
-        while let Ok((at, bytes)) = output.recv_timeout(LIMIT.saturating_sub(self.started.elapsed())) {
+        loop {
+            let (at, bytes) = self.output("come to its end", || last.clone())?;
             let since_start = at.saturating_duration_since(self.started).as_secs_f64();
             for byte in bytes {
                 if byte != b'\n' {
@@ -126,12 +110,21 @@ impl Process {
                 }
             }
         }
-        let what = format!(
-            "{} did not come to an end within {} s; its last line: {last}",
-            self.name,
-            LIMIT.as_secs()
-        );
-        Err(Failure::new(Status::Other, what))
+    }
+
+    /// What it writes next, and when. If it writes no more it did not `do_this`, and `tail` is what it wrote last.
+    fn output(&self, do_this: &str, tail: impl Fn() -> String) -> Result<(Instant, Vec<u8>), Failure> {
+        let Some(output) = &self.output else {
+            return Err(Failure::new(Status::Other, format!("the output of {} is not read", self.name)));
+        };
+        output.recv_timeout(LIMIT.saturating_sub(self.started.elapsed())).map_err(|error| {
+            let how = match error {
+                RecvTimeoutError::Timeout => format!("within {} s", LIMIT.as_secs()),
+                RecvTimeoutError::Disconnected => "before it ended".to_owned(),
+            };
+            let what = format!("{} did not {do_this} {how}; its last words:\n{}", self.name, tail());
+            Failure::new(Status::Other, what)
+        })
     }
 
     /// Whether it has ended.

@@ -93,7 +93,12 @@ impl Qemu {
     pub fn boot(&self, guest: &Guest, work: &Path) -> Result<f64, Failure> {
         self.start_boot(guest, work)?
             .seconds_until(&guest.marker)
-            .map_err(|failure| explain(failure, &work.join(ERRORS)))
+            .map_err(|failure| Self::explain(failure, work))
+    }
+
+    /// Adds what the QEMU that was started in `work` wrote to standard error.
+    pub fn explain(failure: Failure, work: &Path) -> Failure {
+        explain(failure, &work.join(ERRORS))
     }
 
     /// Starts QEMU, its console read.

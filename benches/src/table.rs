@@ -112,15 +112,8 @@ impl Restores {
 }
 
 impl Results {
-    /// The page.
-    pub fn to_markdown(&self, head: &Head) -> String {
-        let mut page = String::new();
-        // Writing to a string has no way to fail.
-        let _ = self.write(head, &mut page);
-        page
-    }
-
-    fn write(&self, head: &Head, page: &mut String) -> std::fmt::Result {
+    /// Writes the page.
+    pub(crate) fn write(&self, head: &Head, page: &mut String) -> std::fmt::Result {
         head.write(page)?;
         writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to QEMU's.\n")?;
         writeln!(page, "| what | ours | QEMU | ratio |\n|---|---|---|---|")?;
@@ -255,7 +248,8 @@ mod tests {
             restores: restores.into(),
             resets: samples(&[2.0]),
         };
-        let page = results.to_markdown(&head);
+        let mut page = String::new();
+        results.write(&head, &mut page).unwrap();
         assert!(page.contains("2048 MiB takes 8.00 times as long as one of 256 MiB; with QEMU 1.00 times"));
         assert!(page.contains("program, ms | 2.0 / **2.0** / 2.0 |"));
         for table in page.split("\n\n").filter(|part| part.starts_with('|')) {

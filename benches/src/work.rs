@@ -100,7 +100,8 @@ pub fn measure(
             result.pair(item).ours.push(value);
         }
         say(&format!("work {run} of {runs}, QEMU"));
-        for (item, value) in once(qemu.start_boot(&guest, work)?)? {
+        let theirs = once(qemu.start_boot(&guest, work)?).map_err(|failure| Qemu::explain(failure, work))?;
+        for (item, value) in theirs {
             result.pair(item).qemu.push(value);
         }
     }
@@ -150,15 +151,8 @@ impl Work {
         &mut self.items[index].1
     }
 
-    /// The page.
-    pub fn to_markdown(&self, head: &Head) -> String {
-        let mut page = String::new();
-        // Writing to a string has no way to fail.
-        let _ = self.write(head, &mut page);
-        page
-    }
-
-    fn write(&self, head: &Head, page: &mut String) -> std::fmt::Result {
+    /// Writes the page.
+    pub(crate) fn write(&self, head: &Head, page: &mut String) -> std::fmt::Result {
         head.write(page)?;
         writeln!(
             page,
@@ -200,15 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn the_work_is_timed() {
+    fn every_pair_of_marks_and_every_rate_is_a_figure() {
         let items = follow(
-            "echo bench: begin a; sleep 0.2; echo bench: end a; echo bench: rate b 2000000; echo selftest: done; \
+            "echo bench: begin a; echo bench: end a; echo bench: rate b 2000000; echo selftest: done; \
              sleep 60",
         );
         let items = items.unwrap();
         let names: Vec<&str> = items.iter().map(|(item, _)| item.name.as_str()).collect();
         assert_eq!(names, ["boot", "a", "b"]);
-        assert!((0.2..30.0).contains(&items[1].1), "{items:?}");
         assert_eq!(items[2], (Item { name: "b".into(), unit: Unit::Rate }, 2.0));
     }
 

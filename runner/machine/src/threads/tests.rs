@@ -9,16 +9,14 @@ use std::{
 };
 
 use super::*;
-use crate::{
-    board::MachineConfig,
-    clock::{Entropy, Ticks},
-    memory::GuestMemory,
-};
+use crate::{board::MachineConfig, clock::Ticks, memory::GuestMemory, virtio::testing::Counting};
 
 const CPU_OFF: u64 = 0x8400_0002;
 const CPU_ON: u64 = 0xc400_0003;
 const SYSTEM_OFF: u64 = 0x8400_0008;
 const ENTRY: u64 = RAM_BASE + 0x1000;
+/// In X30: a state that the fake engine can't hold.
+const REFUSED: u64 = 0xbad;
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -135,23 +133,12 @@ impl Vcpu for ScriptedVcpu {
         self.state.clone()
     }
 
-    /// Refuses what has the number of a vCPU of its own.
     fn load(&mut self, state: &CpuState) -> Result<(), EngineError> {
         if state.x[30] == REFUSED {
             return Err(EngineError::Unsupported { engine: "scripted", what: "X30".to_owned() });
         }
         self.state = state.clone();
         Ok(())
-    }
-}
-
-const REFUSED: u64 = 0xbad;
-
-struct NoEntropy;
-
-impl Entropy for NoEntropy {
-    fn fill(&mut self, buf: &mut [u8]) {
-        buf.fill(0);
     }
 }
 
@@ -162,7 +149,7 @@ fn machine(cpus: usize) -> Machine {
         display: (64, 64),
         disk: None,
         wall_seconds: 0,
-        entropy: Box::new(NoEntropy),
+        entropy: Box::<Counting>::default(),
     })
 }
 

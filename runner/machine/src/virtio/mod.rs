@@ -22,7 +22,7 @@ pub mod rng;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use serde::{Deserialize, Serialize};
 

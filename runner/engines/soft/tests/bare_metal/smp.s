@@ -358,9 +358,7 @@ remapped_page:
 	adr	x6, page_a
 	adr	x7, page_b
 	mov	x10, #0
-	movz	x11, #0x703		// page, AF, inner shareable, MAIR 1
-	movk	x11, #0x0, lsl #16
-	orr	x11, x11, #4
+	mov	x11, #0x707		// page, AF, inner shareable, MAIR 1
 	add	x14, x8, #64
 1:	ldar	x12, [x14]
 	add	x12, x12, #2
