@@ -27,4 +27,4 @@ pub mod vmgenid;
 
 /// Version of the machine that a guest sees. It changes whenever a guest that
 /// was captured before could notice, and a base of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

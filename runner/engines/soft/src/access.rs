@@ -62,6 +62,19 @@ enum Place {
     Device(u64),
 }
 
+impl Access {
+    /// Cache maintenance is reported as a write, which it may be for whoever uses the data.
+    pub fn is_reported_as_write(self) -> bool {
+        self.write || self.maintenance
+    }
+
+    /// What the syndrome of a data abort or a watchpoint says of it: WnR and CM.
+    pub fn syndrome(self) -> u32 {
+        let write = if self.is_reported_as_write() { WNR } else { 0 };
+        write | if self.maintenance { CM } else { 0 }
+    }
+}
+
 impl Core {
     /// Loads at the current level.
     #[inline(always)]
@@ -154,7 +167,7 @@ impl Core {
     }
 
     /// Finds every page of an access before touching any, so that one that
-    /// faults on its second page changes nothing; then calls `part` for each
+    /// faults on its second page or is watched changes nothing; then calls `part` for each
     /// piece. Device memory is met in naturally aligned pieces of up to `widest`
     /// bytes.
     fn each_part(
@@ -174,6 +187,7 @@ impl Core {
             let second = self.place(next, access)?;
             [(va, first, 0..in_first), (next, second, in_first..size)]
         };
+        self.check_watchpoints(va, size, access)?;
         for (va, place, range) in pieces {
             match place {
                 _ if range.is_empty() => {}
@@ -212,7 +226,9 @@ impl Core {
         }
         match self.memory.host_ptr(leaf.page, PAGE_SIZE) {
             Ok(host) => {
-                self.tlb.insert_data(va, access.who, host as u64, readable, writable, leaf.global);
+                if !self.page_is_watched(va) {
+                    self.tlb.insert_data(va, access.who, host as u64, readable, writable, leaf.global);
+                }
                 Ok(Place::Ram(host.wrapping_add((va & PAGE_MASK) as usize)))
             }
             Err(_) => Ok(Place::Device(leaf.page | (va & PAGE_MASK))),
@@ -224,20 +240,58 @@ impl Core {
     /// (Arm ARM B2.10.2 leaves it to the implementation).
     pub fn atomic_place(&mut self, va: u64, size: usize, write: bool) -> Result<*mut u8, Abandoned> {
         let access = Access { who: self.who, write, maintenance: false };
-        if !va.is_multiple_of(size as u64) {
-            return Err(self.data_abort(va, status::ALIGNMENT, access));
-        }
-        match self.place(va, access)? {
-            Place::Ram(ptr) => Ok(ptr),
-            Place::Device(_) => Err(self.data_abort(va, status::EXTERNAL, access)),
-        }
+        let place = self.aligned_place(va, size, access)?;
+        self.check_watchpoints(va, size, access)?;
+        self.in_ram(va, place, access)
     }
 
     /// The place of an atomic access that reads and then writes: what a read
     /// would meet too is reported as a read's fault (Arm ARM D24.2.40, WnR).
     pub fn atomic_update_place(&mut self, va: u64, size: usize) -> Result<*mut u8, Abandoned> {
-        self.atomic_place(va, size, false)?;
-        self.atomic_place(va, size, true)
+        let read = Access { who: self.who, write: false, maintenance: false };
+        let write = Access { write: true, ..read };
+        self.aligned_place(va, size, read)?;
+        let place = self.aligned_place(va, size, write)?;
+        self.check_watchpoints(va, size, read)?;
+        self.check_watchpoints(va, size, write)?;
+        self.in_ram(va, place, read)
+    }
+
+    fn aligned_place(&mut self, va: u64, size: usize, access: Access) -> Result<Place, Abandoned> {
+        if !va.is_multiple_of(size as u64) {
+            return Err(self.data_abort(va, status::ALIGNMENT, access));
+        }
+        self.place(va, access)
+    }
+
+    fn in_ram(&mut self, va: u64, place: Place, access: Access) -> Result<*mut u8, Abandoned> {
+        match place {
+            Place::Ram(ptr) => Ok(ptr),
+            Place::Device(_) => Err(self.data_abort(va, status::EXTERNAL, access)),
+        }
+    }
+
+    /// Abandons the current instruction if it is to store to any of the `size` bytes at `va`, which are of one page, and
+    /// can't. For an instruction whose store is made in several parts.
+    pub fn check_store(&mut self, va: u64, size: usize) -> Result<(), Abandoned> {
+        let access = Access { who: self.who, write: true, maintenance: false };
+        self.place(va, access)?;
+        self.check_watchpoints(va, size, access)
+    }
+
+    /// Abandons the current instruction if the `size` bytes that it invalidates in the cache are watched, which counts
+    /// as a store and is reported at `va`, the address that was given (Arm ARM D2.10.6).
+    pub fn check_invalidation(&mut self, va: u64, size: u64) -> Result<(), Abandoned> {
+        let access = Access { who: self.who, write: false, maintenance: true };
+        self.check_watchpoints(va & !(size - 1), size as usize, access)
+            .inspect_err(|_| self.report_address(va))
+    }
+
+    /// Has the current instruction's exception report `va`.
+    pub fn report_address(&mut self, va: u64) {
+        if let Some(Event::Exception { address: Some(address), .. }) = &mut self.event {
+            *address = va;
+        }
     }
 
     /// Physical address of `va` for cache maintenance, which faults like a read.
@@ -253,14 +307,7 @@ impl Core {
     #[cold]
     pub fn data_abort(&mut self, va: u64, status: u8, access: Access) -> Abandoned {
         let class = if self.el0 { class::DATA_ABORT_LOWER } else { class::DATA_ABORT_SAME };
-        let mut syndrome = u32::from(status);
-        if access.write || access.maintenance {
-            syndrome |= WNR;
-        }
-        if access.maintenance {
-            syndrome |= CM;
-        }
-        self.raise(class, syndrome, Some(va))
+        self.raise(class, u32::from(status) | access.syndrome(), Some(va))
     }
 
     fn device_read(&mut self, va: u64, gpa: u64, size: u8) -> Result<u64, Abandoned> {

@@ -55,7 +55,7 @@ pub struct BlockCache {
     /// large table only as they are used: a restore does not wait for them.
     by_number: Vec<u32>,
     first_page: u64,
-    /// Words of a page at which a debugger may want to stop. See [`BlockCache::set_marks`].
+    /// Words of a page at which a debugger, outside or in the guest, may want to stop. See [`BlockCache::set_marks`].
     marks: Vec<u16>,
     /// Blocks that begin at a marked word, by code page and word: kept apart from `entries` and never linked to, so
     /// that whoever runs them has looked at the breakpoints first, and nobody else looks at all.
@@ -83,9 +83,19 @@ impl BlockCache {
     /// Marks the words that `addresses` are in their pages, whichever pages these are: code is kept by physical
     /// address, breakpoints are virtual, and one page may be mapped at many. Everything is dropped, as by
     /// [`BlockCache::clear`].
-    pub fn set_marks(&mut self, addresses: &[u64]) {
-        self.marks = addresses.iter().map(|&address| word_in_page(address)).collect();
+    pub fn set_marks(&mut self, addresses: impl Iterator<Item = u64>) {
+        self.marks = addresses.map(word_in_page).collect();
         self.clear();
+    }
+
+    /// Sees to it that the words of `addresses` are marked; whether that dropped everything. Marks that are not needed
+    /// any more stay until then, for a guest that steps over its own breakpoint turns it off and on again all the time.
+    pub fn mark(&mut self, addresses: impl Iterator<Item = u64> + Clone) -> bool {
+        let missing = addresses.clone().any(|address| !self.is_marked(address));
+        if missing {
+            self.set_marks(addresses);
+        }
+        missing
     }
 
     /// Whether the word at the address `pc` is marked.
@@ -231,7 +241,7 @@ mod tests {
     #[test]
     fn a_marked_word_begins_a_block_that_is_found_by_its_mark_alone() {
         let mut cache = BlockCache::new(0x1000, 1);
-        cache.set_marks(&[0xffff_8000_0000_0018]);
+        cache.set_marks([0xffff_8000_0000_0018].into_iter());
         assert!(cache.is_marked(0x1018) && !cache.is_marked(0x101c));
         let page = cache.page(0x1000).unwrap();
         let before = cache.decode(page, 0x10, |_| NOP);
@@ -241,9 +251,22 @@ mod tests {
         assert_eq!((cache.at(page, 0x18), cache.at_mark(page, 0x18)), (NONE, marked));
         cache.invalidate_page(0x1000);
         assert_eq!((cache.at(page, 0x10), cache.at_mark(page, 0x18)), (NONE, NONE));
-        cache.set_marks(&[]);
+        cache.set_marks([].into_iter());
         let page = cache.page(0x1000).unwrap();
         let whole = cache.decode(page, 0x18, |_| RET);
         assert_eq!((cache.at(page, 0x18), cache.at_mark(page, 0x18)), (whole, NONE));
+    }
+
+    #[test]
+    fn marks_that_are_there_drop_nothing() {
+        let mut cache = BlockCache::new(0x1000, 1);
+        assert!(cache.mark([0x18, 0x20].into_iter()));
+        let page = cache.page(0x1000).unwrap();
+        let block = cache.decode(page, 0, |_| RET);
+        for marks in [&[0x18, 0x20][..], &[0x2018], &[]] {
+            assert!(!cache.mark(marks.iter().copied()));
+        }
+        assert_eq!(cache.at(page, 0), block);
+        assert!(cache.is_marked(0x20) && cache.mark([0x24].into_iter()) && !cache.is_marked(0x20));
     }
 }

@@ -8,7 +8,7 @@ use machine::{
 };
 
 use crate::{
-    debug::Debug,
+    debug::{step::Stepped, stops::Stops},
     mmu::{
         tlb::{self, Tlb},
         walk::sctlr,
@@ -52,6 +52,12 @@ pub mod class {
     pub const DATA_ABORT_LOWER: u8 = 0x24;
     pub const DATA_ABORT_SAME: u8 = 0x25;
     pub const SP_ALIGNMENT: u8 = 0x26;
+    pub const BREAKPOINT_LOWER: u8 = 0x30;
+    pub const BREAKPOINT_SAME: u8 = 0x31;
+    pub const SOFTWARE_STEP_LOWER: u8 = 0x32;
+    pub const SOFTWARE_STEP_SAME: u8 = 0x33;
+    pub const WATCHPOINT_LOWER: u8 = 0x34;
+    pub const WATCHPOINT_SAME: u8 = 0x35;
     pub const BRK: u8 = 0x3c;
 }
 
@@ -91,6 +97,8 @@ pub struct Monitor {
     pub size: u8,
     /// Value loaded.
     pub value: u128,
+    /// Set by the load; who clears it can tell later whether another load came.
+    pub fresh: bool,
 }
 
 /// The state of one vCPU.
@@ -113,6 +121,10 @@ pub struct Core {
     pub pan: bool,
     /// PSTATE.IL.
     pub il: bool,
+    /// PSTATE.SS.
+    pub ss: bool,
+    /// What software step stepped last, until its exception is taken.
+    pub stepped: Stepped,
     /// System registers.
     pub sys: SysRegs,
     /// The virtual timer.
@@ -153,8 +165,8 @@ pub struct Core {
     pub unsynchronised: bool,
     /// The run must end so that the scheduler looks at the timer again.
     pub timer_changed: bool,
-    /// What a debugger waits for.
-    pub debug: Debug,
+    /// Where a debugger outside waits.
+    pub stops: Stops,
 }
 
 /// Cache and TLB maintenance that leaves the vCPU.
@@ -173,6 +185,8 @@ pub enum Maintenance {
     Asid(u16),
     /// Forget a page on the other vCPUs.
     Page(u64),
+    /// Look at this vCPU's breakpoint registers again.
+    Breakpoints,
     /// DSB: wait until the other vCPUs have done all that was asked of them.
     Barrier,
 }
@@ -190,6 +204,8 @@ impl Core {
             daif: pstate::DAIF,
             pan: false,
             il: false,
+            ss: false,
+            stepped: Stepped::Nothing,
             sys: SysRegs::default(),
             timer: TimerState::default(),
             monitor: None,
@@ -209,7 +225,7 @@ impl Core {
             maintenance: Vec::new(),
             unsynchronised: false,
             timer_changed: false,
-            debug: Debug::default(),
+            stops: Stops::default(),
         };
         core.load(&CpuState::at_entry(0, 0));
         core
@@ -227,6 +243,7 @@ impl Core {
             | mode
             | if self.pan { pstate::PAN } else { 0 }
             | if self.il { pstate::IL } else { 0 }
+            | if self.ss { pstate::SS } else { 0 }
     }
 
     /// Puts SP of the current level and selection where [`SP`] was saved from.
@@ -326,6 +343,8 @@ impl Core {
         self.sys.elr_el1 = self.regs.pc;
         self.daif = pstate::DAIF;
         self.il = false;
+        self.ss = false;
+        self.stepped = Stepped::Nothing;
         // SCTLR_EL1.SPAN clear: PAN is set on entry (Arm ARM D8.4.4).
         const SPAN: u64 = 1 << 23;
         if self.sys.sctlr_el1 & SPAN == 0 {
@@ -341,6 +360,7 @@ impl Core {
         self.monitor = None;
         let mode = spsr & pstate::MODE;
         let legal = matches!(mode, pstate::EL0T | pstate::EL1T | pstate::EL1H);
+        self.ss = self.returned_ss(spsr, if legal { mode == pstate::EL0T } else { self.el0 });
         self.regs.nzcv = (spsr & pstate::NZCV) as u32;
         self.daif = spsr & pstate::DAIF;
         self.pan = spsr & pstate::PAN != 0;
@@ -397,6 +417,8 @@ impl Core {
         self.daif = state.pstate & pstate::DAIF;
         self.pan = state.pstate & pstate::PAN != 0;
         self.il = state.pstate & pstate::IL != 0;
+        self.ss = state.pstate & pstate::SS != 0;
+        self.stepped = Stepped::Nothing;
         let mode = state.pstate & pstate::MODE;
         self.el0 = mode == pstate::EL0T;
         self.sp_sel = mode == pstate::EL1H;
@@ -409,7 +431,7 @@ impl Core {
         self.answered = 0;
         self.maintenance.clear();
         self.unsynchronised = false;
-        self.debug.forget();
+        self.stops.forget();
         self.tlb.flush();
         self.update_context();
         self.update_asid();

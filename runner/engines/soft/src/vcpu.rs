@@ -124,9 +124,8 @@ impl Vcpu for SoftVcpu {
             let what = format!("a breakpoint at {odd:#x}, where no instruction can be");
             return Err(EngineError::Unsupported { engine: NAME, what });
         }
-        self.core.debug.set_breakpoints(addresses);
-        self.core.tlb.flush_fetch();
-        self.cache.set_marks(addresses);
+        self.core.stops.set_breakpoints(addresses);
+        interp::mark_breakpoints(&mut self.core, &mut self.cache);
         Ok(())
     }
 
@@ -155,7 +154,7 @@ impl Vcpu for SoftVcpu {
         self.core.load(state);
         // What was asked before is done: nothing is kept.
         self.domain.link(self.core.index).read(|_| {});
-        self.cache.clear();
+        interp::mark_breakpoints(&mut self.core, &mut self.cache);
         self.last = Last::Other;
         Ok(())
     }

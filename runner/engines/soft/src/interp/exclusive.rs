@@ -96,12 +96,16 @@ impl Core {
         self.regs.x[usize::from(op.n)]
     }
 
+    fn open_monitor(&mut self, ptr: *mut u8, size: usize, value: u128) {
+        self.monitor = Some(Monitor { address: ptr as u64, size: size as u8, value, fresh: true });
+    }
+
     /// LDXR, LDAXR and their narrower forms.
     pub(super) fn load_exclusive(&mut self, op: &Op) -> Result<(), Abandoned> {
         let size = 1usize << op.s;
         let ptr = self.atomic_place(self.address(op), size, false)?;
         let value = by_size!(size, host_load!(ptr));
-        self.monitor = Some(Monitor { address: ptr as u64, size: size as u8, value: u128::from(value) });
+        self.open_monitor(ptr, size, u128::from(value));
         self.regs.x[usize::from(op.d)] = value;
         Ok(())
     }
@@ -127,7 +131,7 @@ impl Core {
         let size = if wide { 16 } else { 8 };
         let ptr = self.atomic_place(self.address(op), size, false)?;
         let value = if wide { host128::load(ptr) } else { u128::from(by_size!(8, host_load!(ptr))) };
-        self.monitor = Some(Monitor { address: ptr as u64, size: size as u8, value });
+        self.open_monitor(ptr, size, value);
         let (first, second) = split(value, wide);
         self.regs.x[usize::from(op.d)] = first;
         self.regs.x[usize::from(op.a)] = second;

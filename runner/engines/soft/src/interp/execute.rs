@@ -700,7 +700,8 @@ fn wait(core: &mut Core, for_event: bool) -> Flow {
         core.raise(class::WFX_TRAPPED, 0x01e0_0000 | u32::from(for_event), None);
         return Flow::Abandoned;
     }
-    if core.irq {
+    // Nor does it wait while it is stepped: it may complete at any time (Arm ARM D1.6), and the exception is due.
+    if core.irq || core.is_stepping() {
         return Flow::Synchronise;
     }
     core.event = Some(Event::Exit(if for_event { Exit::WaitForEvent } else { Exit::WaitForInterrupt }));

@@ -85,8 +85,14 @@ fn run_inside(core: &mut Core, cache: &mut BlockCache, limit: u64, domain: &Doma
         }
         // Not in the middle of an instruction that the machine has answered:
         // its access would be made again after the handler.
-        if core.answers.is_empty() && core.irq_due() {
-            core.take_irq();
+        if core.answers.is_empty() {
+            // First, so that it comes at the end of the very run that stepped.
+            if core.step_is_pending() {
+                core.take_step();
+            }
+            if core.irq_due() {
+                core.take_irq();
+            }
         }
         if core.executed >= limit || core.timer_changed {
             core.timer_changed = false;
@@ -96,16 +102,34 @@ fn run_inside(core: &mut Core, cache: &mut BlockCache, limit: u64, domain: &Doma
             link.obey();
             return Exit::Budget;
         }
+        let stepping = core.is_stepping();
+        if stepping {
+            core.begin_step();
+        }
         // An answered instruction is executed again alone, so that its answers
-        // meet nothing else.
+        // meet nothing else; a stepped one for what follows it.
         let alone = AtomicU64::new(core.executed + 1);
         core.answered = 0;
-        run_blocks(core, cache, if core.answers.is_empty() { link.limit() } else { &alone });
+        if core.monitors_enabled() && core.context_breakpoint() {
+            // Out of line, where breakpoints are looked at: it ends there.
+            let _ = find_slow(core, cache);
+        } else {
+            let limit = if core.answers.is_empty() && !stepping { link.limit() } else { &alone };
+            run_blocks(core, cache, limit);
+        }
         match core.event.take() {
-            None => core.answers.clear(),
+            None => {
+                core.answers.clear();
+                if stepping {
+                    core.advance_step();
+                }
+            }
             Some(Event::Exit(exit)) => return exit,
             Some(Event::Exception { class: ec, syndrome, address }) => {
                 core.answers.clear();
+                if stepping && ec == class::SVC {
+                    core.advance_step();
+                }
                 // An instruction that does not complete takes its time all the
                 // same; else a guest without a working vector would never
                 // spend its budget. SVC has completed.
@@ -118,7 +142,7 @@ fn run_inside(core: &mut Core, cache: &mut BlockCache, limit: u64, domain: &Doma
         for what in std::mem::take(&mut core.maintenance) {
             apply_to_code(core, cache, what);
             match what {
-                Maintenance::AllCode { broadcast: false } => {}
+                Maintenance::AllCode { broadcast: false } | Maintenance::Breakpoints => {}
                 Maintenance::Barrier => {
                     domain.wait(core.index);
                     core.unsynchronised = false;
@@ -144,9 +168,25 @@ pub fn apply_to_code(core: &mut Core, cache: &mut BlockCache, what: Maintenance)
             core.tlb.flush_fetch();
             cache.clear();
         }
+        Maintenance::Breakpoints => {
+            if cache.mark(breakpoints(core)) {
+                core.tlb.flush_fetch();
+            }
+        }
         Maintenance::AllTranslations | Maintenance::Asid(_) | Maintenance::Page(_) | Maintenance::Barrier => {
         }
     }
+}
+
+/// Where the guest's own breakpoints are, and those of a debugger outside.
+fn breakpoints(core: &Core) -> impl Iterator<Item = u64> + Clone {
+    core.breakpoint_addresses().chain(core.stops.addresses().iter().copied())
+}
+
+/// Has the cache know these places and no others. Everything in it is dropped.
+pub fn mark_breakpoints(core: &mut Core, cache: &mut BlockCache) {
+    cache.set_marks(breakpoints(core));
+    core.tlb.flush_fetch();
 }
 
 /// Runs block after block until `limit` instructions are retired in this run,
@@ -276,6 +316,10 @@ fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> 
     if !(if core.el0 { leaf.exec_el0 } else { leaf.exec_el1 }) {
         return Err(instruction_abort(core, status::PERMISSION | leaf.level));
     }
+    // After the faults of translation and before all others (Arm ARM D1.3.5.6).
+    if core.monitors_enabled() {
+        core.check_breakpoints()?;
+    }
     let Some(page) = cache.page(leaf.page) else {
         return Err(instruction_abort(core, status::EXTERNAL));
     };
@@ -286,7 +330,7 @@ fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> 
     core.tlb.insert_fetch(pc, who, page, leaf.global);
     let id = if cache.is_marked(pc) {
         // An instruction that the machine has answered was stopped at before it asked.
-        if core.answers.is_empty() && core.debug.stops_at(pc) {
+        if core.answers.is_empty() && core.stops.stops_at(pc) {
             return Err(core.exit(Exit::Breakpoint));
         }
         cache.at_mark(page, pc)

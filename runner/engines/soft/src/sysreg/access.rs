@@ -7,7 +7,7 @@ use machine::{
     layout::COUNTER_HZ,
 };
 
-use super::{FPCR_MASK, FPSR_MASK, describe, id, is_gic, name, sctlr_el0};
+use super::{FPCR_MASK, FPSR_MASK, debug::is_comparator, describe, id, is_gic, is_pmu, name, sctlr_el0};
 use crate::{
     core::{Abandoned, Core, class, pstate},
     regs::nzcv,
@@ -76,8 +76,8 @@ impl Core {
         if let Some(field) = plain(&mut self.sys, encoding) {
             return Ok(*field);
         }
-        if let Some(field) = debug_pair(&mut self.sys, encoding) {
-            return Ok(*field);
+        if let Some(value) = self.read_debug_register(encoding) {
+            return Ok(value);
         }
         Ok(match encoding {
             name::SP_EL0 if self.sp_sel => self.sp_el0,
@@ -133,8 +133,7 @@ impl Core {
             self.after_write(encoding, old, value);
             return Ok(());
         }
-        if let Some(field) = debug_pair(&mut self.sys, encoding) {
-            *field = value;
+        if self.write_debug_register(encoding, value) {
             return Ok(());
         }
         match encoding {
@@ -149,7 +148,7 @@ impl Core {
             name::FPCR | name::FPSR if self.fp_trapped => return Err(self.trap_fp()),
             name::FPCR => self.regs.fpcr = (value & FPCR_MASK) as u32,
             name::FPSR => self.regs.fpsr = (value & FPSR_MASK) as u32,
-            name::OSLAR_EL1 => self.sys.os_lock = value & 1 != 0,
+            name::OSLAR_EL1 => self.set_os_lock(value & 1 != 0),
             name::DBGPRCR_EL1 | name::MDCCINT_EL1 | name::OSDTRRX_EL1 => {}
             name::CNTV_CVAL_EL0 => {
                 self.timer.cval = value;
@@ -223,10 +222,11 @@ impl Core {
     }
 
     /// A register that the feature set has not. EL0 gets an exception; EL1
-    /// knows what it reads, so the engine reports.
+    /// knows what it reads, so the engine reports, but for what a kernel may
+    /// look for by trying.
     #[cold]
     fn unknown_register(&mut self, verb: &str, encoding: u16, pc: u64) -> Abandoned {
-        if self.el0 {
+        if self.el0 || is_pmu(encoding) || is_comparator(encoding) {
             return self.undefined();
         }
         self.stop(pc, None, format!("{verb} of {}, which this engine has not", describe(encoding)))
@@ -265,22 +265,8 @@ fn plain(sys: &mut SysRegs, encoding: u16) -> Option<&mut u64> {
         name::TPIDR_EL1 => &mut sys.tpidr_el1,
         name::CSSELR_EL1 => &mut sys.csselr_el1,
         name::CNTKCTL_EL1 => &mut sys.cntkctl_el1,
-        name::MDSCR_EL1 => &mut sys.mdscr_el1,
-        name::OSDLR_EL1 => &mut sys.osdlr_el1,
         _ => return None,
     })
-}
-
-/// DBGBVRn, DBGBCRn, DBGWVRn and DBGWCRn: op0 2, CRn 0, CRm n, op2 4 to 7.
-fn debug_pair(sys: &mut SysRegs, encoding: u16) -> Option<&mut u64> {
-    const FIRST: u16 = SysReg::new(2, 0, 0, 0, 0).encoding();
-    let within = encoding.checked_sub(FIRST).filter(|&e| e < 1 << 7)?;
-    let (n, op2) = (usize::from(within >> 3), within & 7);
-    match op2 {
-        4 | 5 => sys.breakpoints.get_mut(n)?.get_mut(usize::from(op2 - 4)),
-        6 | 7 => sys.watchpoints.get_mut(n)?.get_mut(usize::from(op2 - 6)),
-        _ => None,
-    }
 }
 
 const _: () = assert!(nzcv::N == 1 << 31 && pstate::NZCV == 0xf << 28);

@@ -21,7 +21,8 @@ const CCSIDR: u64 = (127 << 13) | (3 << 3) | 2;
 /// ID_AA64PFR0_EL1: EL0 and EL1 in AArch64, FP and SIMD without half-precision
 /// arithmetic, GIC system registers, CSV2 and CSV3: no need for KPTI.
 const PFR0: u64 = 0x1100_0000_0100_0011;
-/// ID_AA64DFR0_EL1: ARMv8 debug, 6 breakpoints, 4 watchpoints, no PMU.
+/// ID_AA64DFR0_EL1: ARMv8 debug with the OS double lock, 6 breakpoints, the last 2 of which compare contexts too,
+/// 4 watchpoints, no PMU.
 const DFR0: u64 = 0x1030_5006;
 /// ID_AA64ISAR0_EL1: AES and PMULL, SHA-1, SHA-256, CRC32, LSE.
 const ISAR0: u64 = 0x0021_1120;

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Bytes that DC ZVA clears; DCZID_EL0 says so.
-const ZVA_BYTES: u64 = 64;
+/// Bytes that DC ZVA clears, and of a line of the data cache; DCZID_EL0 and CTR_EL0 say so.
+const LINE_BYTES: u64 = 64;
 
 const fn op(op1: u8, crn: u8, crm: u8, op2: u8) -> u16 {
     SysReg::new(1, op1, crn, crm, op2).encoding()
@@ -71,7 +71,11 @@ impl Core {
                 Ok(())
             }
             // The host's caches are coherent; what is left of these is their faults.
-            DC_IVAC | DC_CVAC | DC_CVAU | DC_CIVAC => self.maintenance_address(value).map(|_| ()),
+            DC_IVAC => {
+                self.maintenance_address(value)?;
+                self.check_invalidation(value, LINE_BYTES)
+            }
+            DC_CVAC | DC_CVAU | DC_CIVAC => self.maintenance_address(value).map(|_| ()),
             DC_ISW | DC_CSW | DC_CISW => Ok(()),
             AT_S1E1R | AT_S1E1W | AT_S1E0R | AT_S1E0W => {
                 self.translate_address(encoding, value);
@@ -82,14 +86,13 @@ impl Core {
     }
 
     fn zero_block(&mut self, va: u64) -> Result<(), Abandoned> {
-        let start = va & !(ZVA_BYTES - 1);
-        for offset in (0..ZVA_BYTES).step_by(16) {
-            self.store_value::<u128>(start + offset, 0).inspect_err(|_| {
-                // The fault reports the address that was given.
-                if let Some(crate::core::Event::Exception { address: Some(address), .. }) = &mut self.event {
-                    *address = va;
-                }
-            })?;
+        let start = va & !(LINE_BYTES - 1);
+        if self.monitors_enabled() {
+            self.check_store(start, LINE_BYTES as usize)?;
+        }
+        for offset in (0..LINE_BYTES).step_by(16) {
+            // The fault reports the address that was given.
+            self.store_value::<u128>(start + offset, 0).inspect_err(|_| self.report_address(va))?;
         }
         Ok(())
     }
@@ -121,7 +124,10 @@ impl Core {
             Maintenance::AllTranslations => self.tlb.flush(),
             Maintenance::Asid(asid) => self.tlb.flush_asid(asid),
             Maintenance::Page(va) => self.tlb.flush_page(va),
-            Maintenance::CodePage(_) | Maintenance::AllCode { .. } | Maintenance::Barrier => {}
+            Maintenance::CodePage(_)
+            | Maintenance::AllCode { .. }
+            | Maintenance::Breakpoints
+            | Maintenance::Barrier => {}
         }
     }
 

@@ -2,6 +2,7 @@
 //! read and write, and the SYS instructions.
 
 mod access;
+mod debug;
 mod id;
 mod instruction;
 
@@ -123,6 +124,18 @@ fn is_gic(encoding: u16) -> bool {
     const FIRST: u16 = SysReg::new(3, 0, 12, 8, 0).encoding();
     const LAST: u16 = SysReg::new(3, 0, 12, 12, 7).encoding();
     encoding == ICC_PMR || (FIRST..=LAST).contains(&encoding)
+}
+
+/// Whether `encoding` is of the Performance Monitors Extension (Arm ARM D24.5). It is not there, as ID_AA64DFR0_EL1 says,
+/// and a kernel may find that out by trying.
+fn is_pmu(encoding: u16) -> bool {
+    const EL1: u16 = SysReg::new(3, 0, 9, 14, 0).encoding();
+    const EL1_LAST: u16 = SysReg::new(3, 0, 9, 14, 7).encoding();
+    const EL0: u16 = SysReg::new(3, 3, 9, 12, 0).encoding();
+    const EL0_LAST: u16 = SysReg::new(3, 3, 9, 14, 7).encoding();
+    const COUNTERS: u16 = SysReg::new(3, 3, 14, 8, 0).encoding();
+    const COUNTERS_LAST: u16 = SysReg::new(3, 3, 14, 15, 7).encoding();
+    matches!(encoding, EL1..=EL1_LAST | EL0..=EL0_LAST | COUNTERS..=COUNTERS_LAST)
 }
 
 /// The name, or the encoding where it has none.

@@ -1,19 +1,19 @@
-//! Where a debugger wants a vCPU to stop.
+//! Where a debugger outside the guest wants a vCPU to stop.
 //!
-//! Breakpoints are virtual addresses, in whatever address space: a debugger sets them before the kernel has turned
+//! Its breakpoints are virtual addresses, in whatever address space: a debugger sets them before the kernel has turned
 //! translation on, and in processes that are not current. The block cache marks the word of a page that each of them
 //! is, so code that holds none runs as it always does; code that does is looked up out of line, which ends here.
 
-/// The breakpoints of one vCPU.
+/// The breakpoints that a debugger outside has set on one vCPU.
 #[derive(Debug, Default)]
-pub struct Debug {
+pub struct Stops {
     /// Virtual addresses, in order.
     breakpoints: Vec<u64>,
     /// The breakpoint at which the last run ended: a resumed vCPU goes on from it.
     reported: Option<u64>,
 }
 
-impl Debug {
+impl Stops {
     /// Replaces the breakpoints.
     pub fn set_breakpoints(&mut self, addresses: &[u64]) {
         self.breakpoints = addresses.to_vec();
@@ -22,7 +22,7 @@ impl Debug {
     }
 
     /// The virtual addresses of the breakpoints, in order.
-    pub fn breakpoints(&self) -> &[u64] {
+    pub fn addresses(&self) -> &[u64] {
         &self.breakpoints
     }
 
@@ -48,23 +48,23 @@ mod tests {
 
     #[test]
     fn a_visit_stops_once() {
-        let mut debug = Debug::default();
-        debug.set_breakpoints(&[0x2000, 0x1000]);
-        assert!(!debug.stops_at(0x1004));
-        assert!(debug.stops_at(0x1000));
-        assert!(!debug.stops_at(0x1000), "resumed");
-        assert!(debug.stops_at(0x1000), "the next visit");
-        debug.forget();
-        assert!(debug.stops_at(0x1000));
-        assert!(debug.stops_at(0x2000) && !debug.stops_at(0x2000));
+        let mut stops = Stops::default();
+        stops.set_breakpoints(&[0x2000, 0x1000]);
+        assert!(!stops.stops_at(0x1004));
+        assert!(stops.stops_at(0x1000));
+        assert!(!stops.stops_at(0x1000), "resumed");
+        assert!(stops.stops_at(0x1000), "the next visit");
+        stops.forget();
+        assert!(stops.stops_at(0x1000));
+        assert!(stops.stops_at(0x2000) && !stops.stops_at(0x2000));
     }
 
     #[test]
     fn other_breakpoints_count_anew() {
-        let mut debug = Debug::default();
-        debug.set_breakpoints(&[0x1000]);
-        assert!(debug.stops_at(0x1000));
-        debug.set_breakpoints(&[0x1000]);
-        assert!(debug.stops_at(0x1000));
+        let mut stops = Stops::default();
+        stops.set_breakpoints(&[0x1000]);
+        assert!(stops.stops_at(0x1000));
+        stops.set_breakpoints(&[0x1000]);
+        assert!(stops.stops_at(0x1000));
     }
 }
