@@ -72,6 +72,48 @@ fn stress_finds_nothing_on_either_scheduler() {
     }
 }
 
+/// Debian's gdb in the guest: Linux steps and watches a program with the processor's own means. What it sees follows from
+/// the program, `debugged.c`, and from what `debugged.gdb` asks for.
+#[test]
+fn a_debugger_inside_sees_every_step_and_every_access() {
+    let guest = Guest::built();
+    for scheduler in SCHEDULERS {
+        let run = guest.run(scheduler, &["gdb"], size());
+        let got = run.output("gdb");
+        assert!(run.passed("gdb"), "{scheduler}: {}", got.join("\n"));
+        assert_eq!(got, DEBUGGED, "{scheduler}");
+    }
+}
+
+/// Each watchpoint is named when it is set and when it is hit. Sums of squares: 14 up to 3, 55 up to 5.
+const DEBUGGED: [&str; 25] = [
+    "gdb: break in main, count 0",
+    "gdb: stepi until count is 14, total 0",
+    "gdb: next over total, which is 55",
+    "gdb: hardware breakpoint 2",
+    "gdb: hbreak in square of 6, squares 25 0",
+    "gdb: finish gives 36",
+    "gdb: hardware watchpoint 3: text[3]",
+    "gdb: hardware watchpoint 3: text[3]",
+    "gdb: watch sees o",
+    "gdb: in the C library",
+    "gdb: hardware watchpoint 4: pair.first",
+    "gdb: hardware read watchpoint 5: squares[3]",
+    "gdb: hardware access (read/write) watchpoint 6: pair.second",
+    "gdb: hardware watchpoint 4: pair.first",
+    "gdb: watch sees first 56, second 0",
+    "gdb: hardware access (read/write) watchpoint 6: pair.second",
+    "gdb: awatch sees second 112",
+    "gdb: hardware read watchpoint 5: squares[3]",
+    "gdb: rwatch sees a square of 9, total 55",
+    "gdb: hardware watchpoint 7: total",
+    "gdb: hardware watchpoint 7: total",
+    "gdb: watch sees total 65",
+    "gdb: hardware access (read/write) watchpoint 6: pair.second",
+    "gdb: awatch sees second 112 again",
+    "gdb: the program says 14 65 samovar 112",
+];
+
 /// The tests run before the capture, in lockstep; memory, registers and console are then the same in two places.
 #[test]
 fn two_captures_after_the_tests_have_the_same_bytes() {
@@ -85,9 +127,9 @@ fn two_captures_after_the_tests_have_the_same_bytes() {
         if size() == Size::Quick {
             let recipe = root.join("recipes/selftest.toml");
             let text = fs::read_to_string(&recipe).unwrap();
-            let all = "samovar.tests=gcc,sqlite,openssl,node,python,stress,hold";
+            let all = "samovar.tests=gcc,gdb,sqlite,openssl,node,python,stress,hold";
             assert!(text.contains(all));
-            fs::write(&recipe, text.replace(all, "samovar.tests=gcc,sqlite,hold")).unwrap();
+            fs::write(&recipe, text.replace(all, "samovar.tests=gcc,gdb,sqlite,hold")).unwrap();
         }
         copy_tree(&packages, &root.join("store/cache"));
         let mut command = samovar();

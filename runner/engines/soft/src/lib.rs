@@ -3,7 +3,8 @@
 //! One instruction goes this way: [`mmu`] finds its page, [`decode`] turns its
 //! word into an [`op::Op`], [`blocks`] keeps it, [`interp`] executes it on a
 //! [`core::Core`], reaching memory through [`access`] and system registers
-//! through [`sysreg`]. [`debug`] lets the guest debug itself, and a debugger stop it. [`vcpu`] puts all of it behind the machine's seam.
+//! through [`sysreg`]. [`debug`] lets the guest debug itself, and a debugger
+//! stop it. [`vcpu`] puts all of it behind the machine's seam.
 //!
 //! The guest sees an ARMv8.0 processor with LSE, CRC32, AES and PMULL, SHA-1 and
 //! SHA-256, PAN and 16-bit ASIDs.
