@@ -138,26 +138,24 @@ fn a_debugger_steps_over_its_own() {
     assert_eq!((end.sys.esr_el1, end.sys.elr_el1), (0xcb00_0022, USER_CODE + 8));
 }
 
-/// MSR of the control register while the code runs: DBGBCR0 from X1, then X2, in a loop that meets the breakpoint once
-/// decoded and linked without it.
+/// Code that was decoded and linked without a breakpoint gets one, and loses it again.
 #[test]
 fn it_is_set_and_cleared_by_the_code_that_it_is_in() {
     const MSR_DBGBCR0_X1: u32 = 0xd510_00a1;
-    const CBNZ_X3_BACK_3: u32 = 0xb5ff_ffa3;
     const SUB_X3: u32 = 0xd100_0463;
+    const CBNZ_X3_BACK_2: u32 = 0xb5ff_ffc3;
     let mut guest = Guest::new();
-    // Ten rounds of the loop; then the register is written; then ten more.
+    // Ten rounds of a loop, the register, ten rounds of another, and from the beginning.
     let words = [
         ADD_X21,
         SUB_X3,
-        0xb5ff_ffc3, // cbnz x3, -8
+        CBNZ_X3_BACK_2,
         MSR_DBGBCR0_X1,
         0xd280_0143, // mov x3, #10
-        0x1400_0001, // b +4
         ADD_X21,
         SUB_X3,
-        CBNZ_X3_BACK_3 + 0x20,
-        0x17ff_fff7, // b -36
+        CBNZ_X3_BACK_2,
+        0x17ff_fff8, // b -32
     ];
     let mut start = with(debuggable_el1(CODE), &[(0, CODE + 4, 0)]);
     (start.x[1], start.x[3]) = (E | EL1, 10);
