@@ -15,6 +15,7 @@ use crate::{
     virtio::{
         LoadError, VirtioDevice, VirtioFault, VirtioState,
         blk::{Blk, BlkState, DiskImage},
+        console::{Console, ConsoleState},
         gpu::{Gpu, GpuState, Screen},
         input::{InputState, Keyboard, Tablet},
         mmio::VirtioMmio,
@@ -34,8 +35,10 @@ pub mod slot {
     pub const GPU: u64 = 2;
     /// virtio-rng.
     pub const RNG: u64 = 3;
+    /// virtio-console.
+    pub const CONSOLE: u64 = 4;
     /// virtio-blk, if there is a disk.
-    pub const BLK: u64 = 4;
+    pub const BLK: u64 = 5;
 }
 
 /// What a machine is made of.
@@ -65,6 +68,7 @@ pub struct Machine {
     keyboard: VirtioMmio<Keyboard>,
     gpu: VirtioMmio<Gpu>,
     rng: VirtioMmio<Rng>,
+    console: VirtioMmio<Console>,
     blk: Option<VirtioMmio<Blk>>,
 }
 
@@ -80,6 +84,7 @@ pub struct MachineState {
     pub keyboard: VirtioState<InputState>,
     pub gpu: VirtioState<GpuState>,
     pub rng: VirtioState<RngState>,
+    pub console: VirtioState<ConsoleState>,
     pub blk: Option<VirtioState<BlkState>>,
     pub generation_id: GenerationId,
 }
@@ -119,6 +124,7 @@ impl Machine {
             keyboard: VirtioMmio::new(Keyboard::new()),
             gpu: VirtioMmio::new(Gpu::new(width, height)),
             rng: VirtioMmio::new(Rng::new(config.entropy)),
+            console: VirtioMmio::new(Console::new()),
             blk: config.disk.map(|(image, id)| VirtioMmio::new(Blk::new(image, &id))),
         }
     }
@@ -130,7 +136,7 @@ impl Machine {
 
     /// Slots that hold a device, for the device tree.
     pub fn virtio_slots(&self) -> Vec<u64> {
-        let mut slots = vec![slot::TABLET, slot::KEYBOARD, slot::GPU, slot::RNG];
+        let mut slots = vec![slot::TABLET, slot::KEYBOARD, slot::GPU, slot::RNG, slot::CONSOLE];
         slots.extend(self.blk.as_ref().map(|_| slot::BLK));
         slots
     }
@@ -196,6 +202,7 @@ impl Machine {
             slot::KEYBOARD => &mut self.keyboard,
             slot::GPU => &mut self.gpu,
             slot::RNG => &mut self.rng,
+            slot::CONSOLE => &mut self.console,
             slot::BLK => self.blk.as_mut()?,
             _ => return None,
         };
@@ -266,6 +273,13 @@ impl Machine {
         result
     }
 
+    /// Lets the host say something on the private line to the guest, or take what came over it.
+    pub fn with_console<R>(&mut self, change: impl FnOnce(&mut Console) -> R) -> R {
+        let result = self.console.with_device(&self.memory, change);
+        self.gic.set_level(intid(slot::CONSOLE), self.console.irq_level());
+        result
+    }
+
     /// Sets the wall time at counter value `now`, in seconds since 1970 UTC.
     pub fn set_wall_seconds(&mut self, now: Ticks, seconds: u64) {
         self.rtc.set_wall_seconds(now, seconds);
@@ -288,6 +302,7 @@ impl Machine {
             self.keyboard.fault(),
             self.gpu.fault(),
             self.rng.fault(),
+            self.console.fault(),
             self.blk.as_ref().and_then(VirtioMmio::fault),
         ];
         faults.into_iter().flatten().next()
@@ -306,6 +321,7 @@ impl Machine {
             keyboard: self.keyboard.save(),
             gpu: self.gpu.save(),
             rng: self.rng.save(),
+            console: self.console.save(),
             blk: self.blk.as_ref().map(VirtioMmio::save),
             generation_id,
         }
@@ -332,6 +348,7 @@ impl Machine {
         one(&mut self.keyboard, &state.keyboard, &self.memory)?;
         one(&mut self.gpu, &state.gpu, &self.memory)?;
         one(&mut self.rng, &state.rng, &self.memory)?;
+        one(&mut self.console, &state.console, &self.memory)?;
         match (&mut self.blk, &state.blk) {
             (Some(device), Some(state)) => one(device, state, &self.memory)?,
             (None, None) => {}

@@ -11,6 +11,7 @@ use crate::{device::MmioDevice, layout::RAM_BASE};
 use super::{
     VirtioDevice,
     blk::{Blk, DiskImage},
+    console::Console,
     gpu::Gpu,
     input::{Keyboard, Tablet},
     mmio::{reg, status},
@@ -29,6 +30,12 @@ fn blk() -> Blk {
 
 fn rng() -> Rng {
     Rng::new(Box::new(Counting::default()))
+}
+
+fn console() -> Console {
+    let mut console = Console::new();
+    console.push_input(&[0x5a; 3000]);
+    console
 }
 
 fn gpu() -> Gpu {
@@ -337,6 +344,7 @@ macro_rules! hostile {
 hostile! {
     blk: 200, blk_request(), [];
     rng: 50, any_request(), [];
+    console: 100, any_request(), [];
     gpu: 500, gpu_request(), gpu_setup();
     keyboard: 100, any_request(), [];
     tablet: 100, any_request(), [];

@@ -13,6 +13,7 @@
 //! deterministic guest every completion comes at the same instruction.
 
 pub mod blk;
+pub mod console;
 pub mod gpu;
 pub mod input;
 pub mod mmio;
