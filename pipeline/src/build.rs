@@ -250,6 +250,7 @@ impl Build<'_> {
                 "height": machine.display.height,
             },
             "command-line": self.command_line(),
+            "layouts": self.file.recipe.keyboard.layouts,
             "ready": { "console": self.file.recipe.warm_base.ready.console },
         })
     }
@@ -258,7 +259,11 @@ impl Build<'_> {
     fn command_line(&self) -> String {
         let recipe = &self.file.recipe;
         let own = format!("samovar.label={} samovar.overlay={}", recipe.rootfs.label, recipe.overlay.size);
-        [recipe.kernel.command_line.trim(), &own].join(" ").trim_start().to_owned()
+        let layouts = match recipe.keyboard.layouts.as_slice() {
+            [] => String::new(),
+            layouts => format!(" samovar.layouts={}", layouts.join(",")),
+        };
+        [recipe.kernel.command_line.trim(), &own].join(" ").trim_start().to_owned() + &layouts
     }
 
     /// The packages of a step, for the manifest.

@@ -34,6 +34,9 @@ pub struct Recipe {
     pub overlay: Overlay,
     /// The machine.
     pub machine: Machine,
+    /// What the guest is told of the keyboard.
+    #[serde(default)]
+    pub keyboard: Keyboard,
     /// When the machine counts as warm.
     pub warm_base: WarmBase,
 }
@@ -176,6 +179,16 @@ pub struct Display {
     pub width: u32,
     /// Rows.
     pub height: u32,
+}
+
+/// What the guest is told of the keyboard.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Keyboard {
+    /// Layouts by their names in xkeyboard-config, such as `us`, `de` or `ru`, the one to start with first; at most four
+    /// (XkbNumKbdGroups). `runner restore --layout` chooses among them.
+    #[serde(default)]
+    pub layouts: Vec<String>,
 }
 
 /// When the machine counts as warm.

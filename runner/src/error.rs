@@ -24,6 +24,15 @@ pub enum Status {
     DeviceFault = 8,
 }
 
+impl Status {
+    /// The status behind the exit code of another process of this program.
+    pub fn from_code(code: Option<i32>) -> Status {
+        use Status::*;
+        let all = [Usage, Refused, GuestPanic, EngineStopped, Host, Script, DeviceFault];
+        all.into_iter().find(|status| Some(*status as i32) == code).unwrap_or(Other)
+    }
+}
+
 /// The table of exit codes, for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:

@@ -15,6 +15,9 @@ pub const BUTTON_RIGHT: Code = 0x111;
 pub const BUTTON_MIDDLE: Code = 0x112;
 /// Left shift, which typing holds for capitals.
 pub const LEFT_SHIFT: Code = 42;
+/// F13 to F16, which no keyboard of today has: guests made for it choose the first to fourth keyboard layout with them
+/// (guest-rootfs/browser/etc/xkb/symbols/samovar).
+pub const LAYOUT_KEYS: [Code; 4] = [183, 184, 185, 186];
 
 /// Every key that has a name, and its code.
 pub const KEYS: &[(&str, Code)] = &[

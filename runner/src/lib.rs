@@ -10,6 +10,7 @@ pub mod entropy;
 pub mod error;
 pub mod gdb;
 pub mod keys;
+pub mod line;
 pub mod live;
 pub mod memory_image;
 pub mod picture;

@@ -8,7 +8,7 @@ use machine::{
     clock::{Entropy, ticks_from_nanos},
     engine::EngineError,
     memory::GuestMemory,
-    virtio::blk::DiskImage,
+    virtio::{blk::DiskImage, console::Console},
     vm::{Vm, VmState},
     vmgenid::GenerationId,
 };
@@ -133,6 +133,7 @@ impl<D: Driver> Live<D> {
         self.drive.with_machine(|machine| {
             // What the guest said before the capture was said then.
             machine.take_serial_output();
+            machine.with_console(Console::take_output);
             machine.set_generation_id(id);
             machine.set_wall_seconds(now, wall_seconds());
         });
@@ -160,8 +161,20 @@ impl<D: Driver> Guest for Live<D> {
         self.drive.with_machine(|machine| machine.with_tablet(|tablet| tablet.move_to(x, y)));
     }
 
-    fn wheel(&mut self, turns: i32) {
-        self.drive.with_machine(|machine| machine.with_tablet(|tablet| tablet.wheel(0, turns)));
+    fn wheel(&mut self, dx: i32, dy: i32) {
+        self.drive.with_machine(|machine| machine.with_tablet(|tablet| tablet.wheel(dx, dy)));
+    }
+
+    fn resize(&mut self, width: u32, height: u32) {
+        self.drive.with_machine(|machine| machine.with_gpu(|gpu| gpu.set_display_size(width, height)));
+    }
+
+    fn line_input(&mut self, bytes: &[u8]) -> usize {
+        self.drive.with_machine(|machine| machine.with_console(|console| console.push_input(bytes)))
+    }
+
+    fn take_line(&mut self) -> Vec<u8> {
+        self.drive.with_machine(|machine| machine.with_console(Console::take_output))
     }
 
     fn console_input(&mut self, bytes: &[u8]) -> usize {

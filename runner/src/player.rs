@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    keys::{self, BUTTON_LEFT, Code, LEFT_SHIFT},
+    keys::{self, Code, LEFT_SHIFT},
+    line::{self, OpenError},
     picture,
     script::{Action, Script},
     session::{Command, End, Handle},
@@ -43,6 +44,14 @@ pub enum PlayError {
         line: usize,
         /// How it ended.
         end: End,
+    },
+    /// A page was not opened.
+    #[error("line {line}: {error}")]
+    Open {
+        /// Line of the script.
+        line: usize,
+        /// Why.
+        error: OpenError,
     },
     /// A picture could not be written.
     #[error("line {line}: can't write {}: {error}", .path.display())]
@@ -136,15 +145,24 @@ impl Player<'_> {
                 self.mark();
                 self.point(*x, *y)?;
             }
-            Action::Click { x, y } => {
+            Action::Click { x, y, button } => {
                 self.mark();
                 self.point(*x, *y)?;
                 self.settle();
-                self.chord(&[BUTTON_LEFT]);
+                self.chord(&[*button]);
             }
-            Action::Wheel(turns) => {
+            Action::Wheel(dx, dy) => {
                 self.mark();
-                self.session.send(Command::Wheel(*turns));
+                self.session.send(Command::Wheel(*dx, *dy));
+            }
+            Action::Resize { width, height } => {
+                self.mark();
+                self.session.send(Command::Resize(*width, *height));
+            }
+            Action::Open(url) => {
+                self.mark();
+                line::open(self.session, url, self.timeout)
+                    .map_err(|error| PlayError::Open { line: self.line, error })?;
             }
             Action::Screenshot(path) => picture::save(&self.session.frame().0, path)
                 .map_err(|error| PlayError::Picture { line: self.line, path: path.clone(), error })?,

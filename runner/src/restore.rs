@@ -36,6 +36,8 @@ pub struct Restored {
     pub running: Running,
     /// What the phases cost so far.
     pub report: Report,
+    /// The keyboard layouts that the guest has, the one in use first.
+    pub layouts: Vec<String>,
 }
 
 /// Why a warm base was not restored.
@@ -165,7 +167,7 @@ pub fn restore(
         report.devices_us = Some(devices_us);
         report.state_us = Some(state_us);
     }
-    Ok(Restored { name: name(&base), session, running, report })
+    Ok(Restored { name: name(&base), session, running, report, layouts: layouts(&base) })
 }
 
 fn open_disk(base: &Artifact) -> Result<File, RestoreError> {
@@ -184,6 +186,12 @@ fn name(base: &Artifact) -> String {
         Some(name) if name.len() <= 100 && !name.contains(char::is_control) => format!("{name} {hash}"),
         _ => format!("samovar {hash}"),
     }
+}
+
+/// What the recipe says of the keyboard, if the artifact tells.
+fn layouts(base: &Artifact) -> Vec<String> {
+    let layouts = base.manifest().meta.get("layouts").and_then(|layouts| layouts.as_array());
+    layouts.into_iter().flatten().filter_map(|name| name.as_str()).map(str::to_owned).collect()
 }
 
 /// Seconds since 1970 by the host's clock; 0 where it is before that.

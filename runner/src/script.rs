@@ -14,7 +14,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    keys::{self, Chord},
+    keys::{self, BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT, Chord, Code},
+    line,
     units::parse_duration,
 };
 
@@ -70,15 +71,26 @@ pub enum Action {
         /// Pixels from the top edge.
         y: u32,
     },
-    /// `click X Y`: the left button, there.
+    /// `click X Y [BUTTON]`: the left button, or `middle` or `right`, there.
     Click {
         /// Pixels from the left edge.
         x: u32,
         /// Pixels from the top edge.
         y: u32,
+        /// The button.
+        button: Code,
     },
-    /// `wheel N`: up if positive.
-    Wheel(i32),
+    /// `wheel N`: up if positive. `hwheel N`: right if positive. Notches right and up.
+    Wheel(i32, i32),
+    /// `resize W H`: the display has another size, in pixels.
+    Resize {
+        /// Pixels in a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+    /// `open URL`: has the guest's browser open a page.
+    Open(String),
     /// `screenshot FILE`: the screen as a PNG file.
     Screenshot(PathBuf),
     /// `reset`: back to the restored state.
@@ -98,7 +110,7 @@ pub struct ParseError {
 }
 
 const STATEMENTS: &str = "wait, timeout, wait-console, wait-frame, type, key, move, click, wheel, \
-                          screenshot, reset, quit";
+                          hwheel, resize, open, screenshot, reset, quit";
 
 /// Reads a script.
 ///
@@ -135,8 +147,11 @@ fn parse_statement(statement: &str) -> Result<Action, String> {
         "type" => Action::Type(typed(raw)?),
         "key" => Action::Key(keys::parse_chord(needed(rest, "a key, such as enter or ctrl+l")?)?),
         "move" => point(rest).map(|(x, y)| Action::Move { x, y })?,
-        "click" => point(rest).map(|(x, y)| Action::Click { x, y })?,
-        "wheel" => Action::Wheel(wheel(rest)?),
+        "click" => click(rest)?,
+        "wheel" => Action::Wheel(0, wheel(rest)?),
+        "hwheel" => Action::Wheel(wheel(rest)?, 0),
+        "resize" => point(rest).map(|(width, height)| Action::Resize { width, height })?,
+        "open" => Action::Open(line::parse_url(needed(rest, "an address")?)?),
         "screenshot" => Action::Screenshot(PathBuf::from(needed(rest, "a file name")?)),
         "reset" => nothing(rest).map(|()| Action::Reset)?,
         "quit" => nothing(rest).map(|()| Action::Quit)?,
@@ -175,6 +190,16 @@ fn point(rest: &str) -> Result<(u32, u32), String> {
     Ok((coordinate(x)?, coordinate(y)?))
 }
 
+fn click(rest: &str) -> Result<Action, String> {
+    let (point_text, button) = match rest.rsplit_once([' ', '\t']) {
+        Some((point, "left")) => (point, BUTTON_LEFT),
+        Some((point, "middle")) => (point, BUTTON_MIDDLE),
+        Some((point, "right")) => (point, BUTTON_RIGHT),
+        _ => (rest, BUTTON_LEFT),
+    };
+    point(point_text).map(|(x, y)| Action::Click { x, y, button })
+}
+
 fn wheel(rest: &str) -> Result<i32, String> {
     match needed(rest, "a number of turns")?.parse::<i32>() {
         Ok(turns) if (-MAX_WHEEL..=MAX_WHEEL).contains(&turns) => Ok(turns),
@@ -194,7 +219,7 @@ mod tests {
     #[test]
     fn every_statement() {
         let text = "wait 500ms\ntimeout 2m\nwait-console is ready \nwait-frame\nwait-frame 1s\ntype a #b \n\
-                    key ctrl+l\nmove 0 32767\nclick 10  20\nwheel -3\nscreenshot my picture.png\nreset\nquit";
+                    key ctrl+l\nmove 0 32767\nclick 10  20\nclick 1 2 right\nwheel -3\nhwheel 2\nresize 800 600\nopen about:home\nscreenshot my picture.png\nreset\nquit";
         assert_eq!(
             actions(text),
             [
@@ -206,8 +231,12 @@ mod tests {
                 Action::Type("a #b ".into()),
                 Action::Key(Chord(vec![29, 38])),
                 Action::Move { x: 0, y: 32767 },
-                Action::Click { x: 10, y: 20 },
-                Action::Wheel(-3),
+                Action::Click { x: 10, y: 20, button: BUTTON_LEFT },
+                Action::Click { x: 1, y: 2, button: BUTTON_RIGHT },
+                Action::Wheel(0, -3),
+                Action::Wheel(2, 0),
+                Action::Resize { width: 800, height: 600 },
+                Action::Open("about:home".into()),
                 Action::Screenshot("my picture.png".into()),
                 Action::Reset,
                 Action::Quit,
@@ -275,7 +304,7 @@ mod tests {
 
         #[test]
         fn points_come_back(x in 0u32..=32767, y in 0u32..=32767) {
-            prop_assert_eq!(actions(&format!("click {x} {y}")), vec![Action::Click { x, y }]);
+            prop_assert_eq!(actions(&format!("click {x} {y}")), vec![Action::Click { x, y, button: BUTTON_LEFT }]);
         }
     }
 }

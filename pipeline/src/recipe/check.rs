@@ -83,6 +83,12 @@ pub(super) fn check(path: &Path, text: &str, recipe: &Recipe) -> Result<(), Reci
     let room = recipe.overlay.size <= machine.memory && recipe.overlay.size.bytes() > 0;
     c.ensure(room, "size", "must be more than nothing and no more than the machine's memory")?;
 
+    let layouts = &recipe.keyboard.layouts;
+    c.ensure(layouts.len() <= 4, "layouts", "names more than the four that a keyboard can have")?;
+    let is_layout = |name: &String| name.len() <= 20 && is_lower_name(name);
+    c.ensure(layouts.iter().all(is_layout), "layouts", "has a name no layout can have")?;
+    c.ensure(!has_duplicates(layouts), "layouts", "names a layout twice")?;
+
     let ready = &recipe.warm_base.ready.console;
     c.ensure((1..=200).contains(&ready.len()), "console", "must be 1 to 200 bytes")?;
     c.ensure(!ready.contains(['\n', '\r']), "console", "must be on one line")?;

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use super::{
     restore::console_file,
-    show::{ShowArgs, show},
+    show::{Errands, ShowArgs, show},
 };
 use crate::{
     boot::{self, BootError, BootSpec},
@@ -93,7 +93,8 @@ pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
     };
     let (session, running) = started.map_err(failure)?;
     let terminal = if args.console.is_none() { Some(attach_terminal(&session)?) } else { None };
-    let result = show("samovar boot", &session, running, &args.show, script, &mut Report::default(), clock);
+    let errands = Errands { script, ..Errands::default() };
+    let result = show("samovar boot", &session, running, &args.show, errands, &mut Report::default(), clock);
     drop(terminal);
     result
 }

@@ -2,6 +2,7 @@
 
 mod boot;
 mod restore;
+mod several;
 mod show;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,17 @@ pub fn run(cli: Cli, clock: Stopwatch) -> Result<(), Failure> {
     match cli.command {
         Command::Restore(args) => restore::run(args, clock),
         Command::Boot(args) => boot::run(args, clock),
+    }
+}
+
+#[cfg(test)]
+impl Cli {
+    /// The options, if the command is `restore`.
+    fn into_restore(self) -> Option<restore::Args> {
+        match self.command {
+            Command::Restore(args) => Some(args),
+            Command::Boot(_) => None,
+        }
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::{fs::File, path::PathBuf};
 
-use super::show::{ShowArgs, show};
+use super::{
+    several,
+    show::{Errands, ShowArgs, show},
+};
 use crate::{
     error::{Failure, Status},
+    keys::{Code, LAYOUT_KEYS},
+    line,
     report::Stopwatch,
     restore::{self, RestoreError},
     session::ConsoleSink,
@@ -15,18 +20,31 @@ use crate::{
 pub struct Args {
     /// The warm base: its directory in a store, such as artifacts/<sha256>
     #[arg(value_name = "ARTIFACT")]
-    artifact: PathBuf,
+    pub artifact: PathBuf,
 
     #[command(flatten)]
-    show: ShowArgs,
+    pub show: ShowArgs,
+
+    /// Open a page in the guest's browser
+    #[arg(long, value_name = "URL", value_parser = line::parse_url)]
+    pub url: Option<String>,
+
+    /// The keyboard's layout, one of those that the recipe names
+    #[arg(long, value_name = "LAYOUT")]
+    pub layout: Option<String>,
+
+    /// Restore this many at once, each in a process of its own; `{n}` in the name of a file stands for
+    /// the number of each, from 1
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub copies: u16,
 
     /// Write what each phase of the restore cost, as JSON, when the session ends
     #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    pub report: Option<PathBuf>,
 
     /// Write the guest's serial console to a file
     #[arg(long, value_name = "FILE")]
-    console: Option<PathBuf>,
+    pub console: Option<PathBuf>,
 }
 
 /// Restores a warm base and shows it.
@@ -34,12 +52,17 @@ pub struct Args {
 /// # Errors
 /// If it is refused, or the session ends badly.
 pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
+    if args.copies > 1 {
+        return several::run(&args);
+    }
     let script = args.show.read_script()?;
     let console = args.console.as_ref().map(console_file).transpose()?;
     let restored = restore::restore(&args.artifact, args.show.scheduler, console, clock).map_err(failure)?;
     let mut report = restored.report;
+    let layout = args.layout.as_deref().map(|layout| layout_key(layout, &restored.layouts)).transpose()?;
+    let errands = Errands { layout, url: args.url, script };
     let result =
-        show(&restored.name, &restored.session, restored.running, &args.show, script, &mut report, clock);
+        show(&restored.name, &restored.session, restored.running, &args.show, errands, &mut report, clock);
     let reported = match &args.report {
         Some(path) => report
             .save(path)
@@ -59,8 +82,36 @@ pub fn console_file(path: &PathBuf) -> Result<ConsoleSink, Failure> {
     Ok(Box::new(file))
 }
 
+/// The key that chooses `layout` in a guest that has `layouts`.
+fn layout_key(layout: &str, layouts: &[String]) -> Result<Code, Failure> {
+    let known = layouts.iter().zip(LAYOUT_KEYS).find(|(name, _)| *name == layout);
+    known.map(|(_, key)| key).ok_or_else(|| {
+        let failure = Failure::new(Status::Usage, format!("the guest has no keyboard layout {layout:?}"));
+        match layouts {
+            [] => failure.hint("its recipe names none: add `[keyboard]` with `layouts` and build it again"),
+            layouts => failure
+                .hint(format!("it has {}; a recipe's `keyboard.layouts` names others", layouts.join(", "))),
+        }
+    })
+}
+
 fn failure(error: RestoreError) -> Failure {
     let status = if error.is_refusal() { Status::Refused } else { Status::Host };
     let failure = Failure::new(status, &error);
     failure.hint(error.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_have_their_keys_in_order() {
+        let layouts = ["us", "de"].map(str::to_owned);
+        assert_eq!(layout_key("us", &layouts), Ok(183));
+        assert_eq!(layout_key("de", &layouts), Ok(184));
+        let failure = layout_key("fr", &layouts).unwrap_err();
+        assert!(failure.hint.unwrap().contains("us, de"));
+        assert!(layout_key("us", &[]).unwrap_err().hint.unwrap().contains("[keyboard]"));
+    }
 }

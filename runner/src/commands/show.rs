@@ -22,7 +22,8 @@ use signal_hook::{
 use crate::{
     drive::Scheduler,
     error::{Failure, Status},
-    picture, player,
+    keys::Code,
+    line, picture, player,
     report::{Report, Stopwatch, micros},
     script::{self, Script},
     session::{Command, End, Handle, Running},
@@ -30,6 +31,9 @@ use crate::{
     units::parse_duration,
     window::Window,
 };
+
+/// How long a guest's browser may take to say that it opens a page.
+const OPEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a session is shown and driven.
 #[derive(Debug, clap::Args)]
@@ -83,6 +87,39 @@ fn read_script(path: &Path) -> Result<Script, Failure> {
     script::parse(&text).map_err(|error| failure(error.to_string()))
 }
 
+/// What is done in a person's place once the guest runs, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Errands {
+    /// The key that chooses the keyboard's layout.
+    pub layout: Option<Code>,
+    /// The page that is opened.
+    pub url: Option<String>,
+    /// The script that is played.
+    pub script: Option<Script>,
+}
+
+impl Errands {
+    fn is_empty(&self) -> bool {
+        self.layout.is_none() && self.url.is_none() && self.script.is_none()
+    }
+
+    fn run(&self, session: &Handle) -> Result<(), Failure> {
+        if let Some(code) = self.layout {
+            session.send(Command::Key(code, true));
+            session.send(Command::Key(code, false));
+        }
+        if let Some(url) = &self.url {
+            line::open(session, url, OPEN_LIMIT).map_err(|error| {
+                Failure::new(Status::Script, error)
+                    .hint("pages are opened by guests that have a browser, such as firefox's")
+            })?;
+        }
+        let Some(script) = &self.script else { return Ok(()) };
+        player::play(script, session)
+            .map_err(|error| Failure::new(Status::Script, format!("the script failed: {error}")))
+    }
+}
+
 /// Shows a guest that waits for its start, until the session ends.
 ///
 /// # Errors
@@ -92,16 +129,16 @@ pub fn show(
     session: &Handle,
     running: Running,
     args: &ShowArgs,
-    script: Option<Script>,
+    errands: Errands,
     report: &mut Report,
     clock: Stopwatch,
 ) -> Result<(), Failure> {
     let signal = quit_on_signals(session)?;
     let result = if args.windowless() {
         report.first_frame_us = (session.frame().1 > 0).then(|| clock.elapsed_us());
-        windowless(session, args, script.as_ref())
+        windowless(session, args, &errands)
     } else {
-        windowed(name, session, script, report, clock)
+        windowed(name, session, errands, report, clock)
     };
     session.send(Command::Quit);
     let end = session.wait_for_end();
@@ -122,10 +159,13 @@ pub fn show(
     outcome(end).and(result)
 }
 
-fn windowless(session: &Handle, args: &ShowArgs, script: Option<&Script>) -> Result<(), Failure> {
-    if let Some(script) = script {
+fn windowless(session: &Handle, args: &ShowArgs, errands: &Errands) -> Result<(), Failure> {
+    if !errands.is_empty() {
         session.send(Command::Start);
-        play(script, session)?;
+        errands.run(session)?;
+    }
+    if errands.script.is_some() {
+        // Its end is the session's.
     } else if let Some(after) = args.after {
         session.send(Command::Start);
         session.wait_until(Some(Instant::now() + after), |state| state.end.clone());
@@ -143,7 +183,7 @@ fn windowless(session: &Handle, args: &ShowArgs, script: Option<&Script>) -> Res
 fn windowed(
     name: &str,
     session: &Handle,
-    script: Option<Script>,
+    errands: Errands,
     report: &mut Report,
     clock: Stopwatch,
 ) -> Result<(), Failure> {
@@ -152,26 +192,19 @@ fn windowed(
         Failure::new(Status::Host, error).hint("use --headless where there is no display")
     })?;
     let (played, result) = mpsc::channel();
-    if let Some(script) = script {
-        let session = session.clone();
-        thread::spawn(move || {
-            if let Err(failure) = play(&script, &session) {
-                // First the reason, then what makes the window close.
-                let _ = played.send(failure);
-                session.send(Command::Quit);
-            }
-        });
-    }
+    let player = session.clone();
+    thread::spawn(move || {
+        if let Err(failure) = errands.run(&player) {
+            // First the reason, then what makes the window close.
+            let _ = played.send(failure);
+            player.send(Command::Quit);
+        }
+    });
     window
         .run(|| report.first_frame_us = Some(clock.elapsed_us()))
         .map_err(|error| Failure::new(Status::Host, error))?;
     // Closing the window in the middle of a script is a person's choice and no failure.
     result.try_recv().map_or(Ok(()), Err)
-}
-
-fn play(script: &Script, session: &Handle) -> Result<(), Failure> {
-    player::play(script, session)
-        .map_err(|error| Failure::new(Status::Script, format!("the script failed: {error}")))
 }
 
 /// Ends the session at the first signal that asks for it, the process at the second.

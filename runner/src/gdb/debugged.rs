@@ -283,8 +283,20 @@ impl Guest for Debugged {
         self.debuggee.live().pointer(x, y);
     }
 
-    fn wheel(&mut self, turns: i32) {
-        self.debuggee.live().wheel(turns);
+    fn wheel(&mut self, dx: i32, dy: i32) {
+        self.debuggee.live().wheel(dx, dy);
+    }
+
+    fn resize(&mut self, width: u32, height: u32) {
+        self.debuggee.live().resize(width, height);
+    }
+
+    fn line_input(&mut self, bytes: &[u8]) -> usize {
+        self.debuggee.live().line_input(bytes)
+    }
+
+    fn take_line(&mut self) -> Vec<u8> {
+        self.debuggee.live().take_line()
     }
 
     fn console_input(&mut self, bytes: &[u8]) -> usize {

@@ -32,6 +32,9 @@ const PANIC_GRACE: Duration = Duration::from_secs(2);
 /// Console input that is held for a guest that is slow to read it, in bytes.
 const TYPED_AT_ONCE: usize = 4096;
 
+/// Bytes for the private line that are held for a guest that does not read them.
+const LINE_HELD: usize = 64 << 10;
+
 /// Inputs that are taken before the guest runs again.
 const INPUTS_AT_ONCE: usize = 64;
 
@@ -74,8 +77,17 @@ pub trait Guest {
     /// The pointer moves, 0 to 32767 on both axes.
     fn pointer(&mut self, x: u32, y: u32);
 
-    /// The wheel turns, up if positive.
-    fn wheel(&mut self, turns: i32);
+    /// The wheel turns, right and up being positive.
+    fn wheel(&mut self, dx: i32, dy: i32);
+
+    /// The display has another size from now on, in pixels; the guest may follow.
+    fn resize(&mut self, width: u32, height: u32);
+
+    /// Offers bytes to the private line; returns how many it took.
+    fn line_input(&mut self, bytes: &[u8]) -> usize;
+
+    /// What came over the private line since the last call.
+    fn take_line(&mut self) -> Vec<u8>;
 
     /// Offers bytes to the serial console; returns how many it took.
     fn console_input(&mut self, bytes: &[u8]) -> usize;
@@ -160,6 +172,8 @@ struct Thread<G> {
     guest: G,
     /// Console input that the guest has not taken yet.
     typed: VecDeque<u8>,
+    /// What the guest has not taken from the private line yet.
+    said: VecDeque<u8>,
     shown: Option<u64>,
     shown_at: Instant,
     panicked_at: Option<Instant>,
@@ -172,6 +186,7 @@ impl<G: Guest> Thread<G> {
             sink,
             guest,
             typed: VecDeque::new(),
+            said: VecDeque::new(),
             shown: None,
             shown_at: Instant::now(),
             panicked_at: None,
@@ -212,11 +227,13 @@ impl<G: Guest> Thread<G> {
             }
         }
         self.type_console();
+        self.speak();
         let progress = match self.guest.run(SLICE) {
             Ok(progress) => progress,
             Err(error) => return Some(End::Failed(error)),
         };
         self.relay_console();
+        self.listen();
         let due = self.show_in_time();
         match progress {
             Progress::Running => self.panic_over(false),
@@ -226,7 +243,7 @@ impl<G: Guest> Thread<G> {
                 }
                 // Neither a frame that was held back nor the rest of what was typed must
                 // wait for the guest to wake.
-                let rest = (!self.typed.is_empty()).then_some(SLICE);
+                let rest = (!self.typed.is_empty() || !self.said.is_empty()).then_some(SLICE);
                 self.sleep([until, due, rest])
             }
             Progress::Held(rest) => self.sleep([Some(rest), due, None]),
@@ -256,7 +273,11 @@ impl<G: Guest> Thread<G> {
         match command {
             Command::Key(code, pressed) => self.guest.key(code, pressed),
             Command::Pointer(x, y) => self.guest.pointer(x, y),
-            Command::Wheel(turns) => self.guest.wheel(turns),
+            Command::Wheel(dx, dy) => self.guest.wheel(dx, dy),
+            Command::Resize(width, height) => self.guest.resize(width, height),
+            // All of it or nothing: half a line would be taken for another one.
+            Command::Line(bytes) if self.said.len() + bytes.len() <= LINE_HELD => self.said.extend(bytes),
+            Command::Line(_) => {}
             // Woken to look at the console's input, or to run.
             Command::Start | Command::Look => {}
             Command::Quit => return Some(End::Quit),
@@ -266,6 +287,7 @@ impl<G: Guest> Thread<G> {
                     return Some(End::Failed(format!("the reset failed: {error}")));
                 }
                 self.typed.clear();
+                self.said.clear();
                 self.panicked_at = None;
                 self.show();
                 self.seat.shared.update(|state| {
@@ -287,6 +309,21 @@ impl<G: Guest> Thread<G> {
         if !self.typed.is_empty() {
             let taken = self.guest.console_input(self.typed.make_contiguous());
             self.typed.drain(..taken.min(self.typed.len()));
+        }
+    }
+
+    /// Hands what was said on the private line on, as far as there is room.
+    fn speak(&mut self) {
+        if !self.said.is_empty() {
+            let taken = self.guest.line_input(self.said.make_contiguous());
+            self.said.drain(..taken.min(self.said.len()));
+        }
+    }
+
+    fn listen(&mut self) {
+        let bytes = self.guest.take_line();
+        if !bytes.is_empty() {
+            self.seat.shared.update(|state| drop(state.line.push(&bytes)));
         }
     }
 
@@ -373,6 +410,7 @@ mod tests {
         output: Vec<u8>,
         keys: u32,
         word: Vec<u8>,
+        line: Vec<u8>,
         unresettable: bool,
         held: bool,
     }
@@ -398,7 +436,18 @@ mod tests {
             self.keys += u32::from(pressed);
         }
         fn pointer(&mut self, _: u32, _: u32) {}
-        fn wheel(&mut self, _: i32) {}
+        fn wheel(&mut self, _: i32, _: i32) {}
+        fn resize(&mut self, width: u32, _: u32) {
+            self.keys = width;
+        }
+        // Takes a byte at a time and says it again in capitals.
+        fn line_input(&mut self, bytes: &[u8]) -> usize {
+            self.line.extend(bytes.first().map(u8::to_ascii_uppercase));
+            1
+        }
+        fn take_line(&mut self) -> Vec<u8> {
+            std::mem::take(&mut self.line)
+        }
         fn console_input(&mut self, bytes: &[u8]) -> usize {
             self.word = bytes.to_vec();
             bytes.len()

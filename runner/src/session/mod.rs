@@ -34,8 +34,12 @@ pub enum Command {
     Key(Code, bool),
     /// The pointer moves, 0 to 32767 on both axes.
     Pointer(u32, u32),
-    /// The wheel turns, up if positive.
-    Wheel(i32),
+    /// The wheel turns, right and up being positive.
+    Wheel(i32, i32),
+    /// The display has another size, in pixels.
+    Resize(u32, u32),
+    /// Bytes for the program in the guest that listens on the private line.
+    Line(Vec<u8>),
     /// Something came in another way, such as typed at the serial console or said by a debugger: look.
     Look,
     /// The guest may run.
@@ -83,6 +87,8 @@ pub struct State {
     pub frame_at: Instant,
     /// The serial console's output.
     pub console: Console,
+    /// What came over the private line.
+    pub line: Console,
     /// Resets that were done.
     pub resets: Vec<Duration>,
     /// When the guest first ran.
@@ -101,6 +107,7 @@ impl Shared {
                 generation: 0,
                 frame_at: Instant::now(),
                 console: Console::default(),
+                line: Console::default(),
                 resets: Vec::new(),
                 first_instruction: None,
                 memory: None,

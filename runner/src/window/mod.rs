@@ -5,6 +5,7 @@
 
 pub mod keyboard;
 pub mod letterbox;
+mod resizing;
 
 use std::{
     cell::RefCell,
@@ -25,6 +26,7 @@ use crate::{
 };
 use keyboard::{Effect, Hotkey, Keyboard};
 use letterbox::Letterbox;
+use resizing::Resizing;
 
 /// Between two looks at the mouse, whose buttons minifb only shows as they are:
 /// a click shorter than this would be lost, and no hand is as fast.
@@ -54,10 +56,11 @@ pub struct Window {
     keyboard: Keyboard,
     pointer: Option<(u32, u32)>,
     buttons: [bool; 3],
-    /// Turns of the wheel that are not whole yet.
-    wheel: f32,
+    /// Turns of the wheel that are not whole yet, right and up.
+    wheel: (f32, f32),
     cursor_shown: bool,
     was_active: bool,
+    resizing: Resizing,
 }
 
 struct KeyEvents(Rc<RefCell<Vec<(Key, bool)>>>);
@@ -99,9 +102,10 @@ impl Window {
             keyboard: Keyboard::default(),
             pointer: None,
             buttons: [false; 3],
-            wheel: 0.0,
+            wheel: (0.0, 0.0),
             cursor_shown: true,
             was_active: false,
+            resizing: Resizing::new((width, height)),
         })
     }
 
@@ -133,6 +137,9 @@ impl Window {
             } else {
                 self.window.update();
             }
+            if let Some((width, height)) = self.resizing.look(pixels(size), Instant::now()) {
+                self.session.send(Command::Resize(width, height));
+            }
             if !self.window.is_open() || self.input(&frame) == Outcome::Close {
                 self.session.send(Command::Quit);
                 return Ok(());
@@ -154,6 +161,7 @@ impl Window {
                     self.keyboard.guest_was_reset();
                     self.pointer = None;
                     self.buttons = [false; 3];
+                    self.resizing.guest_was_reset();
                 }
                 Some(Effect::Hotkey(Hotkey::Screenshot)) => match save_picture(frame) {
                     Ok(path) => eprintln!("saved {}", path.display()),
@@ -177,9 +185,7 @@ impl Window {
     }
 
     fn mouse(&mut self, frame: &Frame) {
-        let (width, height) = self.window.get_size();
-        let (width, height) = (u32::try_from(width).unwrap_or(1), u32::try_from(height).unwrap_or(1));
-        let letterbox = Letterbox::fit((frame.width, frame.height), (width, height));
+        let letterbox = Letterbox::fit((frame.width, frame.height), pixels(self.window.get_size()));
         let Some((x, y)) = self.window.get_unscaled_mouse_pos(MouseMode::Pass) else { return };
         let inside = letterbox.contains(x, y);
         // The guest draws a cursor of its own.
@@ -201,12 +207,13 @@ impl Window {
                 self.session.send(Command::Key(button.1, now));
             }
         }
-        if let Some((_, turns)) = self.window.get_scroll_wheel()
+        if let Some((right, up)) = self.window.get_scroll_wheel()
             && inside
         {
-            let whole = whole_turns(&mut self.wheel, turns / PER_CLICK);
-            if whole != 0 {
-                self.session.send(Command::Wheel(whole));
+            let dx = whole_turns(&mut self.wheel.0, right / PER_CLICK);
+            let dy = whole_turns(&mut self.wheel.1, up / PER_CLICK);
+            if (dx, dy) != (0, 0) {
+                self.session.send(Command::Wheel(dx, dy));
             }
         }
     }
@@ -223,6 +230,11 @@ const BUTTONS: [(MouseButton, Code); 3] = [
     (MouseButton::Right, BUTTON_RIGHT),
     (MouseButton::Middle, BUTTON_MIDDLE),
 ];
+
+/// A size as minifb gives it.
+fn pixels((width, height): (usize, usize)) -> (u32, u32) {
+    (u32::try_from(width).unwrap_or(1), u32::try_from(height).unwrap_or(1))
+}
 
 /// Adds `turns` to `rest` and takes the whole ones out: touchpads scroll in
 /// fractions, the guest's wheel only in clicks.
