@@ -2,7 +2,7 @@
 
 use super::random::Random;
 
-const SINGLES: &[u32] = &[
+pub const SINGLES: &[u32] = &[
     0x0000_0000, // zero
     0x0000_0001, // smallest denormal
     0x0000_0002,
@@ -49,7 +49,7 @@ const SINGLES: &[u32] = &[
     0x7fff_ffff,
 ];
 
-const DOUBLES: &[u64] = &[
+pub const DOUBLES: &[u64] = &[
     0x0000_0000_0000_0000,
     0x0000_0000_0000_0001,
     0x0003_ffff_ffff_ffff,
@@ -115,7 +115,7 @@ fn half(random: &mut Random) -> u16 {
     }
 }
 
-fn single(random: &mut Random) -> u32 {
+pub fn single(random: &mut Random) -> u32 {
     let sign = random.u32() & 0x8000_0000;
     sign ^ match random.below(8) {
         0 => random.u32(),
@@ -129,7 +129,7 @@ fn single(random: &mut Random) -> u32 {
     }
 }
 
-fn double(random: &mut Random) -> u64 {
+pub fn double(random: &mut Random) -> u64 {
     let sign = random.u64() & 1 << 63;
     let frac = random.u64() >> 12;
     sign ^ match random.below(10) {
@@ -146,7 +146,7 @@ fn double(random: &mut Random) -> u64 {
 }
 
 /// An integer of `width` bits.
-fn integer(random: &mut Random, width: u32) -> u64 {
+pub fn integer(random: &mut Random, width: u32) -> u64 {
     let top = 1u64 << (width - 1);
     let value = match random.below(4) {
         0 => random.pick(&[0, 1, 2, top, top - 1, top + 1, !0, !1, top >> 1]),
