@@ -6,8 +6,8 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::env;
 
+use common::differential::total_cases;
 use common::encodings::{GROUPS, Group};
 use common::operands;
 use common::qemu::{self, Case, Outcome, RESERVED, State};
@@ -138,10 +138,7 @@ fn run_group(group: &Group, cases: usize, mnemonics: &mut BTreeMap<&'static str,
 
 #[test]
 fn every_group_does_what_qemu_does() {
-    let total = match env::var("SAMOVAR_DIFF_CASES") {
-        Ok(number) => number.parse().expect("SAMOVAR_DIFF_CASES is a number"),
-        Err(_) => DEFAULT_CASES,
-    };
+    let total = total_cases(DEFAULT_CASES);
     let weights: usize = GROUPS.iter().map(|group| group.weight).sum();
     let mut mnemonics = BTreeMap::new();
     let mut failures = Vec::new();
