@@ -227,7 +227,8 @@ impl Core {
         match self.memory.host_ptr(leaf.page, PAGE_SIZE) {
             Ok(host) => {
                 if !self.page_is_watched(va) {
-                    self.tlb.insert_data(va, access.who, host as u64, readable, writable, leaf.global);
+                    let (global, reach) = (leaf.global, leaf.reach());
+                    self.tlb.insert_data(va, access.who, host as u64, readable, writable, global, reach);
                 }
                 Ok(Place::Ram(host.wrapping_add((va & PAGE_MASK) as usize)))
             }

@@ -327,7 +327,7 @@ fn find_slow(core: &mut Core, cache: &mut BlockCache) -> Result<u32, Abandoned> 
     if core.il {
         return Err(core.raise(class::ILLEGAL_STATE, 0, None));
     }
-    core.tlb.insert_fetch(pc, who, page, leaf.global);
+    core.tlb.insert_fetch(pc, who, page, leaf.global, leaf.reach());
     let id = if cache.is_marked(pc) {
         // An instruction that the machine has answered was stopped at before it asked.
         if core.answers.is_empty() && core.stops.stops_at(pc) {

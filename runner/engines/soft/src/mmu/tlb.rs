@@ -19,6 +19,9 @@ const NO_TAG: u64 = u64::MAX;
 /// Context numbers for ASIDs; 0 is the upper half's, the last stays unused.
 const CONTEXTS: u16 = 1023;
 
+/// How many low bits of an address a descriptor leaves as they are: a page's reach.
+pub const PAGE_REACH: u8 = 12;
+
 /// Context bit: the access is made as EL0.
 pub const AS_EL0: u64 = 1;
 /// Context bit: PSTATE.PAN is set.
@@ -46,13 +49,16 @@ struct FetchEntry {
 pub struct Tlb {
     data: Box<[DataEntry; DATA_ENTRIES]>,
     fetch: Box<[FetchEntry; FETCH_ENTRIES]>,
+    /// The reach of each entry's descriptor, apart: hits need not load it, and blocks are found fast.
+    data_reach: Box<[u8; DATA_ENTRIES]>,
+    fetch_reach: Box<[u8; FETCH_ENTRIES]>,
     /// Context of the lower and the upper half, without who asks.
     contexts: [u64; 2],
     numbers: HashMap<u16, u16>,
     next_number: u16,
     asid: u16,
-    /// A page of the lower half that belongs to every ASID was entered.
-    lower_globals: bool,
+    /// The furthest reach entered in the lower and the upper half.
+    furthest: [u8; 2],
     /// A page of the upper half that belongs to one ASID was entered.
     upper_locals: bool,
 }
@@ -65,11 +71,13 @@ impl Default for Tlb {
         let mut tlb = Tlb {
             data: Box::new([NO_DATA; DATA_ENTRIES]),
             fetch: Box::new([NO_FETCH; FETCH_ENTRIES]),
+            data_reach: Box::new([PAGE_REACH; DATA_ENTRIES]),
+            fetch_reach: Box::new([PAGE_REACH; FETCH_ENTRIES]),
             contexts: [0; 2],
             numbers: HashMap::new(),
             next_number: 1,
             asid: 0,
-            lower_globals: false,
+            furthest: [PAGE_REACH; 2],
             upper_locals: false,
         };
         tlb.set_asid(0);
@@ -100,16 +108,18 @@ impl Tlb {
         readable: bool,
         writable: bool,
         global: bool,
+        reach: u8,
     ) {
-        self.note_global(va, global);
+        self.note(va, global, reach);
         let tag = self.tag(va, who);
         let addend = host_page.wrapping_sub(va & !PAGE_MASK);
-        let entry = &mut self.data[(va >> 12) as usize % DATA_ENTRIES];
-        *entry = DataEntry {
+        let slot = (va >> 12) as usize % DATA_ENTRIES;
+        self.data[slot] = DataEntry {
             read: if readable { tag } else { NO_TAG },
             write: if writable { tag } else { NO_TAG },
             addend,
         };
+        self.data_reach[slot] = reach;
     }
 
     /// The code page of `va`, if it is known.
@@ -120,16 +130,18 @@ impl Tlb {
     }
 
     /// Enters a page of code.
-    pub fn insert_fetch(&mut self, va: u64, who: u64, code_page: u32, global: bool) {
-        self.note_global(va, global);
+    pub fn insert_fetch(&mut self, va: u64, who: u64, code_page: u32, global: bool, reach: u8) {
+        self.note(va, global, reach);
         let tag = self.tag(va, who);
-        self.fetch[(va >> 12) as usize % FETCH_ENTRIES] = FetchEntry { tag, code_page };
+        let slot = (va >> 12) as usize % FETCH_ENTRIES;
+        self.fetch[slot] = FetchEntry { tag, code_page };
+        self.fetch_reach[slot] = reach;
     }
 
-    fn note_global(&mut self, va: u64, global: bool) {
-        let upper = (va >> 55) & 1 != 0;
-        self.lower_globals |= global && !upper;
-        self.upper_locals |= !global && upper;
+    fn note(&mut self, va: u64, global: bool, reach: u8) {
+        let half = (va >> 55) as usize & 1;
+        self.furthest[half] = self.furthest[half].max(reach);
+        self.upper_locals |= !global && half == 1;
     }
 
     /// Makes `asid` the current one.
@@ -156,10 +168,11 @@ impl Tlb {
     /// Forgets everything (TLBI VMALLE1).
     pub fn flush(&mut self) {
         self.data.fill(NO_DATA);
+        self.data_reach.fill(PAGE_REACH);
         self.flush_fetch();
         self.numbers.clear();
         self.next_number = 1;
-        self.lower_globals = false;
+        self.furthest = [PAGE_REACH; 2];
         self.upper_locals = false;
         let asid = self.asid;
         self.set_asid(asid);
@@ -168,6 +181,7 @@ impl Tlb {
     /// Forgets every page of code, and no data.
     pub fn flush_fetch(&mut self) {
         self.fetch.fill(NO_FETCH);
+        self.fetch_reach.fill(PAGE_REACH);
     }
 
     /// Forgets the non-global pages of `asid` (TLBI ASIDE1).
@@ -182,19 +196,35 @@ impl Tlb {
         }
     }
 
-    /// Forgets the page of `va`, a sign-extended address without tag, in every
-    /// context (TLBI VAE1, VAAE1 and their last-level forms).
+    /// Forgets what translates `va`, a sign-extended address without tag, in
+    /// every context (TLBI VAE1, VAAE1 and their last-level forms). A block is
+    /// one translation, of which any address names the whole (Arm ARM C5.5): all
+    /// pages go that were entered from it.
     pub fn flush_page(&mut self, va: u64) {
-        // A tagged address has the same index, so one entry is all there is.
+        // A tagged address has the same slots.
         const PAGE_BITS: u64 = 0x00ff_ffff_ffff_f000;
-        let entry = &mut self.data[(va >> 12) as usize % DATA_ENTRIES];
-        let tag = if entry.read == NO_TAG { entry.write } else { entry.read };
-        if (tag ^ va) & PAGE_BITS == 0 {
-            *entry = NO_DATA;
+        let reached = |tag: u64, reach: u8| ((tag ^ va) & PAGE_BITS) >> reach == 0;
+        let furthest = self.furthest[(va >> 55) as usize & 1];
+        let own = (va >> 12) as usize;
+        let first = own >> (furthest - PAGE_REACH) << (furthest - PAGE_REACH);
+        let pages = 1 << (furthest - PAGE_REACH);
+        for page in (first..first + DATA_ENTRIES.min(pages)).chain([own]) {
+            let slot = page % DATA_ENTRIES;
+            let (entry, reach) = (&mut self.data[slot], &mut self.data_reach[slot]);
+            // Of pages only the one of `va` itself can be meant.
+            if *reach != PAGE_REACH || page == own {
+                let tag = if entry.read == NO_TAG { entry.write } else { entry.read };
+                if reached(tag, *reach) {
+                    (*entry, *reach) = (NO_DATA, PAGE_REACH);
+                }
+            }
         }
-        let entry = &mut self.fetch[(va >> 12) as usize % FETCH_ENTRIES];
-        if (entry.tag ^ va) & PAGE_BITS == 0 {
-            *entry = NO_FETCH;
+        for page in (first..first + FETCH_ENTRIES.min(pages)).chain([own]) {
+            let slot = page % FETCH_ENTRIES;
+            let (entry, reach) = (&mut self.fetch[slot], &mut self.fetch_reach[slot]);
+            if (*reach != PAGE_REACH || page == own) && reached(entry.tag, *reach) {
+                (*entry, *reach) = (NO_FETCH, PAGE_REACH);
+            }
         }
     }
 }
@@ -211,7 +241,7 @@ mod tests {
     fn an_asid_sees_its_own_pages_only_and_a_switch_flushes_nothing() {
         let mut tlb = Tlb::default();
         tlb.set_asid(7);
-        tlb.insert_data(0x5000, AS_EL0, 0x1000, true, false, false);
+        tlb.insert_data(0x5000, AS_EL0, 0x1000, true, false, false, PAGE_REACH);
         assert!(reads(&tlb, 0x5fff, AS_EL0));
         assert!(!reads(&tlb, 0x5fff, 0));
         tlb.set_asid(8);
@@ -226,7 +256,7 @@ mod tests {
     fn the_upper_half_is_every_asids() {
         let mut tlb = Tlb::default();
         let va = 0xffff_8000_1234_5000;
-        tlb.insert_data(va, WITH_PAN, 0x1000, true, true, true);
+        tlb.insert_data(va, WITH_PAN, 0x1000, true, true, true, PAGE_REACH);
         tlb.set_asid(9);
         assert!(reads(&tlb, va, WITH_PAN));
         tlb.flush_page(va);
@@ -237,7 +267,7 @@ mod tests {
     fn running_out_of_contexts_flushes_and_goes_on() {
         let mut tlb = Tlb::default();
         tlb.set_asid(1);
-        tlb.insert_data(0x5000, 0, 0x1000, true, true, false);
+        tlb.insert_data(0x5000, 0, 0x1000, true, true, false, PAGE_REACH);
         for asid in 2..3000 {
             tlb.set_asid(asid);
             assert!(!reads(&tlb, 0x5000, 0), "ASID {asid} sees the page of another");
@@ -245,9 +275,40 @@ mod tests {
     }
 
     #[test]
+    fn a_block_goes_with_any_of_its_addresses() {
+        const BLOCK_REACH: u8 = 21;
+        let mut tlb = Tlb::default();
+        let block = 0x4060_0000;
+        let (first, last, beyond) = (block, block + 0x1f_f000, block + 0x20_0000);
+        for va in [first, last, beyond] {
+            tlb.insert_data(va, 0, 0x1000, true, true, false, BLOCK_REACH);
+            tlb.insert_fetch(va, AS_EL0, 7, false, BLOCK_REACH);
+        }
+        // A page of its own, as far as the slots can tell.
+        tlb.insert_data(block + 0x5000, 0, 0x1000, true, true, false, PAGE_REACH);
+        tlb.flush_page(block + 0x12_3000);
+        for va in [first, last] {
+            assert!(!reads(&tlb, va, 0) && tlb.fetch(va, AS_EL0).is_none(), "{va:#x}");
+        }
+        assert!(reads(&tlb, beyond, 0) && tlb.fetch(beyond, AS_EL0).is_some());
+        assert!(reads(&tlb, block + 0x5000, 0));
+    }
+
+    #[test]
+    fn a_gigabyte_goes_with_any_of_its_addresses() {
+        let mut tlb = Tlb::default();
+        for va in [0x4000_0000, 0x7fff_f000, 0x8000_0000] {
+            tlb.insert_data(va, 0, 0x1000, true, true, false, 30);
+        }
+        tlb.flush_page(0x5123_4000);
+        assert!(!reads(&tlb, 0x4000_0000, 0) && !reads(&tlb, 0x7fff_f000, 0));
+        assert!(reads(&tlb, 0x8000_0000, 0));
+    }
+
+    #[test]
     fn a_page_that_only_writes_is_flushed_too() {
         let mut tlb = Tlb::default();
-        tlb.insert_data(0x5000, 0, 0x1000, false, true, false);
+        tlb.insert_data(0x5000, 0, 0x1000, false, true, false, PAGE_REACH);
         tlb.flush_page(0x5000);
         assert_ne!(tlb.data(0x5000).write, tlb.tag(0x5000, 0));
     }

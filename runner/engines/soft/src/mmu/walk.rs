@@ -3,7 +3,7 @@
 
 use machine::{cpu_state::SysRegs, memory::GuestMemory};
 
-use super::{PAGE_MASK, PAGE_SIZE};
+use super::{PAGE_MASK, PAGE_SIZE, tlb::PAGE_REACH};
 
 /// SCTLR_EL1 bits that translation looks at (Arm ARM D24.2.175).
 pub mod sctlr {
@@ -46,6 +46,17 @@ pub struct Leaf {
     pub attributes: u8,
     /// Level of the descriptor, 1 to 3; for permission faults.
     pub level: u8,
+}
+
+impl Leaf {
+    /// How many low bits of an address the descriptor leaves as they are.
+    pub fn reach(&self) -> u8 {
+        match self.level {
+            1 => 30,
+            2 => 21,
+            _ => PAGE_REACH,
+        }
+    }
 }
 
 /// Why a walk found no page, as a fault status code (Arm ARM D24.2.40, DFSC).
