@@ -168,7 +168,8 @@ pub fn walk(memory: &GuestMemory, sys: &SysRegs, va: u64) -> Result<Leaf, WalkFa
                     write_el0,
                     // What EL0 can write EL1 can't execute (Arm ARM D8.4.1).
                     exec_el1: exec_el1 && !write_el0 && !(wxn && writable),
-                    exec_el0: exec_el0 && el0 && !(wxn && write_el0),
+                    // EL0 may execute what it may not read.
+                    exec_el0: exec_el0 && !(wxn && write_el0),
                     global: descriptor & (1 << 11) == 0,
                     attributes: (sys.mair_el1 >> (8 * ((descriptor >> 2) & 7))) as u8,
                     level: level as u8,
@@ -257,6 +258,18 @@ mod tests {
         put(&memory, 0, 0, (RAM_BASE + 0x2000) | 3);
         assert_eq!(walk(&memory, &tagged, 0x5a << 56), Err(WalkFault { status: 0b000101 }));
         assert_eq!(walk(&memory, &sys, 0x5a << 56), Err(WalkFault { status: 0b000100 }));
+    }
+
+    /// Execute-only memory: AP[1] and UXN clear (Arm ARM D8.4.1).
+    #[test]
+    fn el0_executes_what_it_cannot_read() {
+        let (memory, mut sys) = regime();
+        sys.tcr_el1 = 25 | (25 << 16);
+        put(&memory, 0, 1, 0x4000_0000 | (1 << 53) | (1 << 10) | 1);
+        let leaf = walk(&memory, &sys, 0x4000_0000).unwrap();
+        assert!(leaf.exec_el0 && !leaf.read_el0 && !leaf.exec_el1);
+        put(&memory, 0, 1, 0x4000_0000 | (1 << 54) | (1 << 10) | 1);
+        assert!(!walk(&memory, &sys, 0x4000_0000).unwrap().exec_el0);
     }
 
     #[test]

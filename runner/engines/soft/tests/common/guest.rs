@@ -44,6 +44,8 @@ mod descriptor {
     pub const INNER_SHAREABLE: u64 = 3 << 8;
     pub const ACCESSED: u64 = 1 << 10;
     pub const EXECUTE_NEVER: u64 = 3 << 53;
+    /// UXN: EL0 may execute what it may not read.
+    pub const EL0_EXECUTES_NEVER: u64 = 1 << 54;
 }
 
 pub struct Guest {
@@ -101,7 +103,7 @@ pub fn memory() -> GuestMemory {
             UNMAPPED => continue,
             UNACCESSED => INNER_SHAREABLE,
             NO_EXECUTE => NORMAL | EXECUTE_NEVER,
-            _ => NORMAL,
+            _ => NORMAL | EL0_EXECUTES_NEVER,
         };
         entry(LEVEL_3, page, address | attributes | TABLE_OR_PAGE);
     }
