@@ -12,14 +12,10 @@ use std::env;
 use std::fs;
 use std::ops::Range;
 
-use common::disassembler::{UNKNOWN, disassemble};
+use common::disassembler::{FEATURES, UNKNOWN, disassemble};
 use common::random::Random;
 use engine_soft::decode::decode;
 use engine_soft::op::Kind;
-
-/// The engine's feature set beside Armv8.0-A, by LLVM's names: FEAT_LSE, FEAT_CRC32, FEAT_AES and FEAT_PMULL,
-/// FEAT_SHA1 and FEAT_SHA256, FEAT_PAN.
-const FEATURES: &[&str] = &["lse", "crc", "aes", "sha2", "pan"];
 
 /// What the engine has not, by Arm's names and LLVM's: instructions of these are UNDEFINED.
 const ABSENT: &[(&str, &str)] = &[

@@ -7,9 +7,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use common::cases::simd::{case, random_of, share};
 use common::differential::total_cases;
 use common::encodings::{GROUPS, Group};
-use common::operands;
 use common::qemu::{self, Case, Outcome, RESERVED, State};
 use common::random::Random;
 use engine_soft::regs::Regs;
@@ -20,42 +20,8 @@ const CPU: &str = "cortex-a57";
 
 const DEFAULT_CASES: usize = 200_000;
 
-const FPCR_MODES: u32 = 0x07c0_0000;
-const FPSR_FLAGS: u32 = 0x0800_009f;
-const IXC: u32 = 0x10;
-
 fn is_allocated(word: u32) -> bool {
     simd::decode(word).is_some()
-}
-
-/// A word of the group that the engine decodes.
-fn encoding(random: &mut Random, group: &Group) -> u32 {
-    loop {
-        let word = group.value | random.u32() & !group.mask;
-        let names_reserved = [word & 31, word >> 5 & 31].contains(&(RESERVED as u32));
-        if is_allocated(word) && !(group.general && names_reserved) {
-            return word;
-        }
-    }
-}
-
-fn state(random: &mut Random) -> State {
-    let mut state = State::default();
-    for x in &mut state.x {
-        *x = operands::general(random);
-    }
-    for n in 0..32 {
-        state.v[n] = match random.below(4) {
-            // Operands that almost cancel.
-            0 if n > 0 => state.v[random.below(n)] ^ u128::from(random.u64() & 0x8000_0000_8000_0003),
-            _ => operands::vector(random),
-        };
-    }
-    state.nzcv = random.u32() & 0xf000_0000;
-    // The modes that programs run in are half of the cases, for the sake of the fast paths.
-    state.fpcr = if random.one_in(2) { 0 } else { random.u32() & FPCR_MODES };
-    state.fpsr = if random.one_in(3) { random.u32() & FPSR_FLAGS } else { random.pick(&[0, IXC]) };
-    state
 }
 
 fn run_engine(case: &Case) -> State {
@@ -112,15 +78,15 @@ fn differences(case: &Case, ours: &State, theirs: &Outcome) -> Option<String> {
 }
 
 fn run_group(group: &Group, cases: usize, mnemonics: &mut BTreeMap<&'static str, usize>) -> Vec<String> {
-    let mut random = Random::new(u64::from(group.value) << 32 | u64::from(group.mask));
+    let mut random = random_of(group);
     let mut failures = Vec::new();
     let mut left = cases;
     while left > 0 {
         let batch: Vec<Case> = (0..left.min(4096))
             .map(|_| {
-                let word = encoding(&mut random, group);
-                *mnemonics.entry(simd::mnemonic(word).unwrap_or("?")).or_default() += 1;
-                Case { words: vec![word], state: state(&mut random) }
+                let case = case(&mut random, group);
+                *mnemonics.entry(simd::mnemonic(case.words[0]).unwrap_or("?")).or_default() += 1;
+                case
             })
             .collect();
         left -= batch.len();
@@ -139,11 +105,10 @@ fn run_group(group: &Group, cases: usize, mnemonics: &mut BTreeMap<&'static str,
 #[test]
 fn every_group_does_what_qemu_does() {
     let total = total_cases(DEFAULT_CASES);
-    let weights: usize = GROUPS.iter().map(|group| group.weight).sum();
     let mut mnemonics = BTreeMap::new();
     let mut failures = Vec::new();
     for group in GROUPS {
-        let cases = (total * group.weight).div_ceil(weights);
+        let cases = share(group, total);
         let failed = run_group(group, cases, &mut mnemonics);
         println!("{:40} {cases:8} cases, {} differ", group.name, failed.len());
         failures.extend(failed);

@@ -7,18 +7,27 @@ use std::process::{Command, Stdio};
 
 const DISASSEMBLER: &str = "llvm-objdump";
 
+/// The engine's feature set beside Armv8.0-A, by LLVM's names: FEAT_LSE, FEAT_CRC32, FEAT_AES and FEAT_PMULL,
+/// FEAT_SHA1 and FEAT_SHA256, FEAT_PAN.
+pub const FEATURES: &[&str] = &["lse", "crc", "aes", "sha2", "pan"];
+
 /// What LLVM writes for a word that is no instruction.
 pub const UNKNOWN: &str = "<unknown>";
 
 /// Gives `each` the disassembly of each word, as Armv8.0-A with the given further features by LLVM's names:
-/// a mnemonic, and after a tab the operands; or [`UNKNOWN`].
+/// a mnemonic, no alias, and after a tab the operands; or [`UNKNOWN`].
 pub fn disassemble<T>(words: &[u32], features: &[&str], mut each: impl FnMut(&str) -> T) -> Vec<T> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("words.o");
     fs::write(&path, object(words)).expect("the object file is written");
     let attributes: Vec<String> = features.iter().map(|feature| format!("+{feature}")).collect();
     let child = Command::new(DISASSEMBLER)
-        .args(["--disassemble", "--disassemble-zeroes", "--no-show-raw-insn"])
+        .args([
+            "--disassemble",
+            "--disassemble-zeroes",
+            "--no-show-raw-insn",
+            "--disassembler-options=no-aliases",
+        ])
         .arg(format!("--mattr=+v8a,{}", attributes.join(",")))
         .arg(&path)
         .stdin(Stdio::null())

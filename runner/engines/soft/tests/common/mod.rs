@@ -6,6 +6,7 @@
 
 pub mod assembler;
 pub mod assembly;
+pub mod cases;
 pub mod differential;
 pub mod disassembler;
 pub mod elf;
