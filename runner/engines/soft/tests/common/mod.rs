@@ -14,6 +14,7 @@ pub mod encodings;
 pub mod engine;
 pub mod guest;
 pub mod noise;
+pub mod noisy_machine;
 pub mod operands;
 pub mod qemu;
 pub mod random;

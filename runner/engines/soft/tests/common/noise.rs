@@ -6,13 +6,13 @@ use machine::cpu_state::CpuState;
 use machine::layout::RAM_BASE;
 use machine::memory::GuestMemory;
 
-use super::guest::{CODE, DEVICE, ERET, RAM_SIZE, USER_CODE, USER_DATA, at_el0, at_el1, put};
+use super::guest::{CODE, DEVICE, ERET, RAM_SIZE, USER_CODE, USER_DATA, VECTORS, at_el0, at_el1, put};
 use super::operands;
 use super::random::Random;
 
 /// A handler that goes on after the instruction that faulted: MRS X18, ELR_EL1; ADD X18, X18, #4;
 /// MSR ELR_EL1, X18; ERET.
-const SKIP: [u32; 4] = [0xd538_4032, 0x9100_1252, 0xd518_4032, ERET];
+pub const SKIP: [u32; 4] = [0xd538_4032, 0x9100_1252, 0xd518_4032, ERET];
 
 /// Mostly words that are instructions, half of them of the system's group, which touches the most.
 pub fn word(random: &mut Random) -> u32 {
@@ -37,9 +37,13 @@ pub fn fill(random: &mut Random, memory: &GuestMemory) {
         put(memory, page, &words);
     }
     let noisy = random.one_in(4);
+    set_handlers(memory, || if noisy { std::array::from_fn(|_| word(random)) } else { SKIP });
+}
+
+/// Puts a handler at every vector.
+pub fn set_handlers(memory: &GuestMemory, mut handler: impl FnMut() -> [u32; 4]) {
     for vector in (0..0x800).step_by(0x80) {
-        let handler = if noisy { std::array::from_fn(|_| word(random)) } else { SKIP };
-        put(memory, RAM_BASE + vector, &handler);
+        put(memory, VECTORS + vector, &handler());
     }
 }
 
