@@ -257,11 +257,13 @@ fn instruction_aborts() {
         let expected = Expected { vector: LOWER, esr, far: Some(target), elr: target };
         check(what, &[BR_X0], &with_x0(at_el0(USER_CODE), target), expected);
     }
-    // Without the MMU nothing but RAM can be fetched from: an external abort.
-    let mut off = with_x0(at_el1(CODE), DEVICE);
-    off.sys.sctlr_el1 &= !1;
-    let expected = Expected { vector: CURRENT_SPX, esr: 0x8600_0010, far: Some(DEVICE), elr: DEVICE };
-    check("a device", &[BR_X0], &off, expected);
+    // Without the MMU nothing but RAM can be fetched from: an external abort, or an address size fault at level 0.
+    for (what, target, esr) in [("a device", DEVICE, 0x8600_0010), ("no address", 1 << 45, 0x8600_0000)] {
+        let mut off = with_x0(at_el1(CODE), target);
+        off.sys.sctlr_el1 &= !1;
+        let expected = Expected { vector: CURRENT_SPX, esr, far: Some(target), elr: target };
+        check(what, &[BR_X0], &off, expected);
+    }
 }
 
 #[test]

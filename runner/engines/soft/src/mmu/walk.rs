@@ -3,7 +3,7 @@
 
 use machine::{cpu_state::SysRegs, memory::GuestMemory};
 
-use super::{PAGE_MASK, PAGE_SIZE, tlb::PAGE_REACH};
+use super::{PAGE_MASK, tlb::PAGE_REACH};
 
 /// SCTLR_EL1 bits that translation looks at (Arm ARM D24.2.175).
 pub mod sctlr {
@@ -116,7 +116,7 @@ fn start(sys: &SysRegs, va: u64) -> Result<(u64, u32, u32), WalkFault> {
 /// The fault that the access takes, whoever asks.
 pub fn walk(memory: &GuestMemory, sys: &SysRegs, va: u64) -> Result<Leaf, WalkFault> {
     if sys.sctlr_el1 & sctlr::M == 0 {
-        return Ok(flat(va));
+        return flat(sys, va);
     }
     let (mut table, first_level, input_bits) = start(sys, va)?;
     let (mut no_write, mut no_el0, mut no_exec_el0, mut no_exec_el1) = (false, false, false, false);
@@ -181,10 +181,16 @@ pub fn walk(memory: &GuestMemory, sys: &SysRegs, va: u64) -> Result<Leaf, WalkFa
     Err(WalkFault { status: status::TRANSLATION | 3 })
 }
 
-/// Translation off: every address is itself, and nobody is kept out.
-fn flat(va: u64) -> Leaf {
-    Leaf {
-        page: va & !(PAGE_SIZE - 1),
+/// Translation off: every address is itself, and nobody is kept out. What is
+/// no physical address faults at level 0 (Arm ARM J1.1, AArch64.S1DisabledOutput).
+fn flat(sys: &SysRegs, va: u64) -> Result<Leaf, WalkFault> {
+    let top_byte_ignored = if (va >> 55) & 1 != 0 { tcr::TBI1 } else { tcr::TBI0 };
+    let pa = if sys.tcr_el1 & top_byte_ignored != 0 { va & (u64::MAX >> 8) } else { va };
+    if pa >> PA_BITS != 0 {
+        return Err(WalkFault { status: status::ADDRESS_SIZE });
+    }
+    Ok(Leaf {
+        page: pa & !PAGE_MASK,
         write_el1: true,
         read_el0: true,
         write_el0: true,
@@ -193,7 +199,7 @@ fn flat(va: u64) -> Leaf {
         global: true,
         attributes: 0xff,
         level: 0,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -258,6 +264,18 @@ mod tests {
         put(&memory, 0, 0, (RAM_BASE + 0x2000) | 3);
         assert_eq!(walk(&memory, &tagged, 0x5a << 56), Err(WalkFault { status: 0b000101 }));
         assert_eq!(walk(&memory, &sys, 0x5a << 56), Err(WalkFault { status: 0b000100 }));
+    }
+
+    #[test]
+    fn with_translation_off_an_address_is_a_physical_one() {
+        let (memory, mut sys) = regime();
+        sys.sctlr_el1 = 0;
+        assert_eq!(walk(&memory, &sys, 0xff_ffff_f123).unwrap().page, 0xff_ffff_f000);
+        for va in [1 << 40, 0x5a << 56, u64::MAX] {
+            assert_eq!(walk(&memory, &sys, va), Err(WalkFault { status: 0 }), "{va:#x}");
+        }
+        sys.tcr_el1 |= tcr::TBI0;
+        assert_eq!(walk(&memory, &sys, 0x5a00_0000_4000_0123).unwrap().page, 0x4000_0000);
     }
 
     /// Execute-only memory: AP[1] and UXN clear (Arm ARM D8.4.1).

@@ -77,35 +77,42 @@ fn flag(value: u64, bit: u32) -> bool {
     field(value, bit, bit) == 1
 }
 
+/// With the MMU off an address is a physical one, of 40 bits, and everything is allowed.
+fn untranslated(va: u64, top: u32) -> Result<Found, u8> {
+    if field(va, top, 40) != 0 {
+        return Err(0b000000);
+    }
+    Ok(Found {
+        pa: field(va, 39, 0),
+        level: 0,
+        attributes: 0xff,
+        size: 1 << 12,
+        not_global: false,
+        read_only: false,
+        el0: true,
+        pxn: false,
+        uxn: false,
+        wxn: false,
+    })
+}
+
 impl Regime {
     /// Walks for `va` through the tables in `ram`.
     pub fn walk(&self, ram: &[u8], va: u64) -> Walk {
-        if !flag(self.sctlr, 0) {
-            let found = Found {
-                pa: va,
-                level: 0,
-                attributes: 0xff,
-                size: 1 << 12,
-                not_global: false,
-                read_only: false,
-                el0: true,
-                pxn: false,
-                uxn: false,
-                wxn: false,
-            };
-            return Walk { descriptor: None, end: Ok(found) };
-        }
         let nowhere = |level: u8| Walk { descriptor: None, end: Err(0b000100 | level) };
         let half = usize::from(flag(va, 55));
         let (size_offset, walks_disabled, ignores_top) = match half {
             0 => (field(self.tcr, 5, 0), flag(self.tcr, 7), flag(self.tcr, 37)),
             _ => (field(self.tcr, 21, 16), flag(self.tcr, 23), flag(self.tcr, 38)),
         };
+        if !flag(self.sctlr, 0) {
+            return Walk { descriptor: None, end: untranslated(va, if ignores_top { 55 } else { 63 }) };
+        }
         let bits = 64 - size_offset.clamp(16, 39) as u32;
         // What is not translated must be all zeros, or all ones.
-        let untranslated = field(va, if ignores_top { 55 } else { 63 }, bits);
+        let above = field(va, if ignores_top { 55 } else { 63 }, bits);
         let all = field(u64::MAX, if ignores_top { 55 } else { 63 }, bits);
-        if untranslated != if half == 0 { 0 } else { all } || walks_disabled {
+        if above != if half == 0 { 0 } else { all } || walks_disabled {
             return nowhere(0);
         }
         // Levels resolve bits 47 to 39, 38 to 30, 29 to 21 and 20 to 12.
