@@ -54,13 +54,13 @@ pub fn open(session: &Handle, url: &str, limit: Duration) -> Result<(), OpenErro
         if let Some(end) = &state.end {
             return Some(Err(OpenError::Ended(end.clone())));
         }
-        // The answer is the last complete line.
+        // The answer is the last line, once it is complete.
         state.line.find("\n", before)?;
-        let last = state.line.last_lines().pop().unwrap_or_default();
-        Some(match last.strip_prefix("error: ") {
-            Some(why) => Err(OpenError::Refused(why.to_owned())),
-            None => Ok(()),
-        })
+        let last = state.line.last_lines().pop()?;
+        match last.strip_prefix("error: ") {
+            Some(why) => Some(Err(OpenError::Refused(why.to_owned()))),
+            None => (last == "ok").then_some(Ok(())),
+        }
     });
     answer.unwrap_or(Err(OpenError::NoAnswer(limit)))
 }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(heard, [Command::Line(b"open https://example.org/\n".to_vec())]);
         let (result, _) = answered(Some("error: no window\n"));
         assert_eq!(result, Err(OpenError::Refused("no window".into())));
-        for silence in [None, Some("o")] {
+        for silence in [None, Some("o"), Some("ok"), Some("open https://example.org/\n")] {
             assert!(matches!(answered(silence).0, Err(OpenError::NoAnswer(_))));
         }
     }

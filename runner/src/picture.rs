@@ -23,6 +23,13 @@ impl Frame {
         (!frame.is_empty()).then_some(frame)
     }
 
+    /// The pixel in column `x` of row `y`, as 0x00RRGGBB; None where the frame has none.
+    pub fn pixel(&self, x: u32, y: u32) -> Option<u32> {
+        let inside = x < self.width && y < self.height;
+        let index = y as usize * self.width as usize + x as usize;
+        self.pixels.get(index).filter(|_| inside).map(|pixel| pixel & 0xff_ffff)
+    }
+
     /// Whether there is nothing to show.
     pub fn is_empty(&self) -> bool {
         self.width == 0 || self.height == 0

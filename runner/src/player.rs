@@ -127,6 +127,7 @@ impl Player<'_> {
             Action::Timeout(time) => self.timeout = *time,
             Action::WaitConsole(text) => self.wait_console(text)?,
             Action::WaitFrame(still) => self.wait_frame(*still)?,
+            Action::WaitPixel { x, y, colour } => self.wait_pixel(*x, *y, *colour)?,
             Action::Type(text) => {
                 self.mark();
                 for stroke in text.chars().filter_map(keys::stroke) {
@@ -236,6 +237,15 @@ impl Player<'_> {
         Ok(())
     }
 
+    fn wait_pixel(&mut self, x: u32, y: u32, colour: u32) -> Result<(), PlayError> {
+        let session = self.session;
+        let what = || match session.frame().0.pixel(x, y) {
+            Some(other) => format!("the pixel at {x} {y} was {other:06x} and did not become {colour:06x}"),
+            None => format!("the screen did not come to have a pixel at {x} {y}"),
+        };
+        self.wait(self.timeout, what, |state| (state.frame.pixel(x, y) == Some(colour)).then_some(()))
+    }
+
     /// Presses keys in order and releases them in reverse.
     fn chord(&self, codes: &[Code]) {
         for code in codes {
@@ -334,6 +344,17 @@ mod tests {
         seat.show(|state| drop(state.console.push(b"ready\n")));
         let script = parse("timeout 20ms\nwait-console ready\nwait-console ready").unwrap();
         assert!(matches!(play(&script, &handle), Err(PlayError::TimedOut { line: 3, .. })));
+    }
+
+    #[test]
+    fn a_pixel_is_waited_for() {
+        let screen = Frame { width: 2, height: 1, pixels: vec![0, 0xff_8000].into() };
+        played("wait-pixel 1 0 ff8000", screen.clone()).0.unwrap();
+        for (wrong, what) in [("0 0 ff8000", "was 000000"), ("1 1 ff8000", "to have a pixel")] {
+            let (result, _) = played(&format!("timeout 20ms\nwait-pixel {wrong}"), screen.clone());
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(what), "{message}");
+        }
     }
 
     #[test]

@@ -60,6 +60,15 @@ pub enum Action {
     /// `wait-frame [STILL]`: until the screen has changed since the last input
     /// and then held still for STILL.
     WaitFrame(Duration),
+    /// `wait-pixel X Y RRGGBB`: until the guest's screen has that colour there.
+    WaitPixel {
+        /// Pixels from the left edge.
+        x: u32,
+        /// Pixels from the top edge.
+        y: u32,
+        /// Red, green and blue from the third byte down.
+        colour: u32,
+    },
     /// `type TEXT`: the rest of the line, on a US keyboard.
     Type(String),
     /// `key ctrl+l`: keys pressed together.
@@ -109,7 +118,7 @@ pub struct ParseError {
     pub what: String,
 }
 
-const STATEMENTS: &str = "wait, timeout, wait-console, wait-frame, type, key, move, click, wheel, \
+const STATEMENTS: &str = "wait, timeout, wait-console, wait-frame, wait-pixel, type, key, move, click, wheel, \
                           hwheel, resize, open, screenshot, reset, quit";
 
 /// Reads a script.
@@ -144,6 +153,7 @@ fn parse_statement(statement: &str) -> Result<Action, String> {
         "wait-console" => Action::WaitConsole(needed(rest, "the text to wait for")?.to_owned()),
         "wait-frame" if rest.is_empty() => Action::WaitFrame(DEFAULT_STILL),
         "wait-frame" => Action::WaitFrame(parse_duration(rest)?),
+        "wait-pixel" => pixel(rest)?,
         "type" => Action::Type(typed(raw)?),
         "key" => Action::Key(keys::parse_chord(needed(rest, "a key, such as enter or ctrl+l")?)?),
         "move" => point(rest).map(|(x, y)| Action::Move { x, y })?,
@@ -190,6 +200,16 @@ fn point(rest: &str) -> Result<(u32, u32), String> {
     Ok((coordinate(x)?, coordinate(y)?))
 }
 
+fn pixel(rest: &str) -> Result<Action, String> {
+    let (point_text, colour) =
+        rest.rsplit_once([' ', '\t']).ok_or("needs three words, X, Y and a colour such as f6efe4")?;
+    let (x, y) = point(point_text)?;
+    let digits = colour.len() == 6 && colour.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u32::from_str_radix(colour, 16).ok().filter(|_| digits);
+    let colour = number.ok_or_else(|| format!("`{}` is no colour such as f6efe4", colour.escape_debug()))?;
+    Ok(Action::WaitPixel { x, y, colour })
+}
+
 fn click(rest: &str) -> Result<Action, String> {
     let (point_text, button) = match rest.rsplit_once([' ', '\t']) {
         Some((point, "left")) => (point, BUTTON_LEFT),
@@ -218,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_statement() {
-        let text = "wait 500ms\ntimeout 2m\nwait-console is ready \nwait-frame\nwait-frame 1s\ntype a #b \n\
+        let text = "wait 500ms\ntimeout 2m\nwait-console is ready \nwait-frame\nwait-frame 1s\nwait-pixel 5 6 F6efe4\ntype a #b \n\
                     key ctrl+l\nmove 0 32767\nclick 10  20\nclick 1 2 right\nwheel -3\nhwheel 2\nresize 800 600\nopen about:home\nscreenshot my picture.png\nreset\nquit";
         assert_eq!(
             actions(text),
@@ -228,6 +248,7 @@ mod tests {
                 Action::WaitConsole("is ready".into()),
                 Action::WaitFrame(DEFAULT_STILL),
                 Action::WaitFrame(Duration::from_secs(1)),
+                Action::WaitPixel { x: 5, y: 6, colour: 0xf6_efe4 },
                 Action::Type("a #b ".into()),
                 Action::Key(Chord(vec![29, 38])),
                 Action::Move { x: 0, y: 32767 },
@@ -271,6 +292,10 @@ mod tests {
             ("screenshot", 1, "file"),
             ("wait-console  ", 1, "text"),
             ("wait-frame soon", 1, "soon"),
+            ("wait-pixel 1", 1, "colour"),
+            ("wait-pixel 1 2", 1, "X and Y"),
+            ("wait-pixel 1 2 +fefe4", 1, "+fefe4"),
+            ("click 1 2 thumb", 1, "X and Y"),
         ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.line, line, "{text:?}");

@@ -81,6 +81,17 @@ fn the_guest_has_two_processors_and_the_right_time() {
     assert!(host.abs_diff(guest) < 300, "the guest says {guest}, the host {host}");
 }
 
+/// The private line: the guest hears the request as it was made, and its answer lets the script go on.
+#[test]
+fn pages_are_asked_for_on_a_line_of_their_own() {
+    let address = "http://example.org/a?b=\u{442}\u{435}&c";
+    let played = play(&format!(
+        "open {address}\nwait-console hello: open {address}\nreset\nopen about:blank\nwait 200ms"
+    ));
+    succeeded(&played.output);
+    assert!(played.console.contains("hello: open about:blank"), "{}", played.console);
+}
+
 #[test]
 fn siblings_draw_different_random_numbers() {
     let draw = || {

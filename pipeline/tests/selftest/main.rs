@@ -154,7 +154,7 @@ fn two_captures_after_the_tests_have_the_same_bytes() {
 /// Longer than a run takes on a slow machine.
 fn patience() -> Duration {
     match size() {
-        Size::Quick => Duration::from_secs(600),
+        Size::Quick => Duration::from_secs(900),
         Size::Full => Duration::from_secs(4 * 3600),
     }
 }

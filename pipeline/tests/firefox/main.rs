@@ -1,0 +1,146 @@
+//! The disposable browser: `recipes/firefox.toml` built from the host's Debian mirror, then restored and used as a person
+//! would use it. What is on the screen is told by the colours that the guest's own pages have
+//! (`guest-rootfs/browser/usr/share/samovar`).
+//!
+//! Needs the mirror.
+
+#[path = "../end_to_end/picture.rs"]
+mod picture;
+#[path = "../end_to_end/programs.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod programs;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use picture::Picture;
+use programs::{run_within, runner, samovar, succeeded, workspace};
+
+/// Longer than the start of Firefox takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Colours of the pages: the homepage's ground, and of the other page its ground, its button once it was pressed, and
+/// its second part.
+const HOME: [u8; 3] = [0xf6, 0xef, 0xe4];
+const TOUR: &str = "fdfaf4";
+const PRESSED: &str = "2f7d4f";
+const SECOND_PART: &str = "dfeee3";
+
+/// The warm base, built once.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firefox");
+        // What an earlier run left may be of another build of the engine, but for the packages.
+        for entry in fs::read_dir(&store).into_iter().flatten().map(Result::unwrap) {
+            let path = entry.path();
+            match (path.is_dir(), path.ends_with("cache")) {
+                (_, true) => {}
+                (true, _) => fs::remove_dir_all(path).unwrap(),
+                (false, _) => fs::remove_file(path).unwrap(),
+            }
+        }
+        let mut command = samovar();
+        command.current_dir(workspace()).args(["build", "recipes/firefox.toml", "--store"]).arg(store);
+        let output = run_within(&mut command, PATIENCE);
+        succeeded(&output);
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(stdout.lines().count(), 1, "{stdout:?}");
+        stdout.trim().into()
+    })
+}
+
+/// Restores the base without a window, in `dir`.
+fn restore(dir: &Path, options: &[&str]) -> Output {
+    let mut command = runner();
+    command.current_dir(dir).arg("restore").arg(built()).arg("--headless").args(options);
+    run_within(&mut command, PATIENCE)
+}
+
+#[test]
+fn the_warm_base_shows_firefox_and_the_homepage() {
+    let screen = Picture::read(&built().join("screen.png"));
+    assert_eq!((screen.width, screen.height), (1280, 800));
+    // The page from edge to edge, below it nothing; above it the tabs and the address bar, which are grey and white.
+    for (x, y) in [(3, 100), (1276, 100), (3, 796), (1276, 796)] {
+        assert_eq!(screen.pixel(x, y), HOME, "at {x} {y}");
+    }
+    let is_grey = |[r, g, b]: [u8; 3]| r.abs_diff(g) < 8 && g.abs_diff(b) < 8;
+    assert!((0..1280).all(|x| is_grey(screen.pixel(x, 2))), "the tabs");
+    let dark =
+        (0..80).flat_map(|y| (0..1280).map(move |x| (x, y))).filter(|&(x, y)| screen.pixel(x, y)[0] < 100);
+    assert!(dark.count() > 500, "there is text in the toolbar");
+    assert!(screen.colours() > 100, "the page is drawn with smooth edges");
+}
+
+/// Types an address, fills in a form, presses its button, turns the wheel; then a reset brings the warm page back, pixel
+/// by pixel, while the page moves, and the guest lives on.
+#[test]
+fn pages_are_visited_and_resets_bring_the_warm_one_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let visit = |number: usize| {
+        format!(
+            "key ctrl+l\nwait-frame 1s\ntype file:///usr/share/samovar/tour.html#moving\nwait-frame 1s\nkey enter\n\
+             wait-pixel 10 400 {TOUR}\nclick 190 265\ntype tea {number}\nkey enter\n\
+             wait-pixel 352 248 {PRESSED}\nscreenshot typed{number}.png\nreset\nscreenshot reset{number}.png\n"
+        )
+    };
+    let script = format!(
+        "timeout 5m\nscreenshot before.png\n{}{}open file:///usr/share/samovar/tour.html\nwait-pixel 10 400 {TOUR}\n\
+         move 600 500\nwheel -20\nwait-pixel 100 400 {SECOND_PART}\n",
+        visit(0),
+        visit(1)
+    );
+    fs::write(dir.path().join("script"), script).unwrap();
+    let output = restore(dir.path(), &["--script", "script", "--report", "report.json"]);
+    succeeded(&output);
+
+    let picture = |name: &str| Picture::read(&dir.path().join(name));
+    let before = picture("before.png");
+    assert!(before == Picture::read(&built().join("screen.png")), "the first picture is the captured one");
+    for number in 0..2 {
+        assert!(picture(&format!("reset{number}.png")) == before, "reset {number}");
+    }
+    assert!(picture("typed0.png") != picture("typed1.png"));
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.path().join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["resets_us"].as_array().map(Vec::len), Some(2), "{report}");
+}
+
+/// Two sessions of one base are two machines, and each says what it owns.
+#[test]
+fn what_is_typed_in_one_session_is_in_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let write =
+        |name: &str, text: &str| fs::write(dir.path().join(name), format!("timeout 5m\n{text}")).unwrap();
+    write(
+        "script-1",
+        &format!(
+            "open file:///usr/share/samovar/tour.html\nwait-pixel 10 400 {TOUR}\nclick 190 265\ntype tea\n\
+         key enter\nwait-pixel 352 248 {PRESSED}\nscreenshot 1.png\n"
+        ),
+    );
+    write("script-2", "wait 20s\nscreenshot 2.png\n");
+    let output = restore(dir.path(), &["-n", "2", "--script", "script-{n}", "--report", "report-{n}.json"]);
+    succeeded(&output);
+    let warm = Picture::read(&built().join("screen.png"));
+    assert!(Picture::read(&dir.path().join("2.png")) == warm, "the other session has not moved");
+    for number in 1..=2 {
+        let report = fs::read(dir.path().join(format!("report-{number}.json"))).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        let owned = report["memory"]["private_dirty"].as_u64().unwrap();
+        assert!(owned > 0 && owned < 1 << 30, "session {number} owns {owned} bytes of the base's 2 GiB");
+    }
+}
+
+#[test]
+fn a_layout_that_the_guest_has_not_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = restore(dir.path(), &["--layout", "dvorak"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("hint: it has us, de, fr, ru"), "{stderr}");
+}
