@@ -1,6 +1,6 @@
 //! Where things are written before they are seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -85,18 +85,22 @@ fn gate(staging: &Path) -> Result<File> {
 pub(crate) fn remove_stale(store: &Path) -> Result<()> {
     let staging = store.join(".staging");
     let _held = gate(&staging)?;
+    let mut scratches = BTreeSet::new();
     for entry in fs::read_dir(&staging).at(&staging)? {
         let path = entry.at(&staging)?.path();
-        if !path.is_dir() {
-            continue;
+        // A process that died while it cleaned up left one of the two.
+        if path.is_dir() || path.extension().is_some_and(|extension| extension == "lock") {
+            scratches.insert(path.with_extension(""));
         }
-        let lock_path = path.with_extension("lock");
+    }
+    for dir in scratches {
+        let lock_path = dir.with_extension("lock");
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).at(&lock_path)?;
         if lock.try_lock().is_ok() {
-            match fs::remove_dir_all(&path) {
+            match fs::remove_dir_all(&dir) {
                 // Its owner may be removing it at this very moment.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(&path, error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(&dir, error)),
                 _ => {}
             }
             let _ = fs::remove_file(&lock_path);

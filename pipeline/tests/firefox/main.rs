@@ -5,6 +5,7 @@
 //! Needs the mirror.
 
 #[path = "../end_to_end/picture.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
 mod picture;
 #[path = "../end_to_end/programs.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
