@@ -1,4 +1,4 @@
-//! The guest of `recipes/selftest.toml`: built once, booted for each run.
+//! The guests of `recipes/selftest.toml` and `recipes/kerneltest.toml`: each built once, booted for each run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,34 +32,51 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The guest without its warm base, built once.
+    /// The guest that runs Debian's programs, without its warm base.
     pub fn built() -> &'static Guest {
         static GUEST: OnceLock<Guest> = OnceLock::new();
-        GUEST.get_or_init(|| {
-            let store = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("selftest");
-            let step = |name: &str, file: &str| {
-                let mut command = samovar();
-                command.current_dir(workspace()).args(["build", "recipes/selftest.toml", "--until", name]);
-                let output = run_within(command.arg("--store").arg(&store), patience());
-                succeeded(&output);
-                PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join(file)
-            };
-            Guest {
-                kernel: step("kernel", "Image"),
-                initramfs: step("initramfs", "initramfs.cpio"),
-                rootfs: step("rootfs", "rootfs.ext4"),
-                store: store.clone(),
-            }
-        })
+        GUEST.get_or_init(|| Guest::build("selftest"))
+    }
+
+    /// The guest that runs the kernel's own tests, without its warm base.
+    pub fn of_kernel_tests() -> &'static Guest {
+        static GUEST: OnceLock<Guest> = OnceLock::new();
+        GUEST.get_or_init(|| Guest::build("kerneltest"))
+    }
+
+    fn build(name: &str) -> Guest {
+        let store = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("selftest");
+        let recipe = format!("recipes/{name}.toml");
+        let step = |step: &str, file: &str| {
+            let mut command = samovar();
+            command.current_dir(workspace()).args(["build", &recipe, "--until", step]);
+            let output = run_within(command.arg("--store").arg(&store), patience());
+            succeeded(&output);
+            PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join(file)
+        };
+        Guest {
+            kernel: step("kernel", "Image"),
+            initramfs: step("initramfs", "initramfs.cpio"),
+            rootfs: step("rootfs", "rootfs.ext4"),
+            store: store.clone(),
+        }
     }
 
     /// Boots it to run `tests`, until it powers off.
     pub fn run(&self, scheduler: &str, tests: &[&str], size: Size) -> Run {
         let line = format!(
-            "console=ttyAMA0 quiet cryptomgr.notests=1 nokaslr mitigations=off samovar.label=selftest \
-             samovar.overlay=512M samovar.size={size} samovar.tests={}",
+            "cryptomgr.notests=1 samovar.label=selftest samovar.overlay=512M samovar.size={size} \
+             samovar.tests={}",
             tests.join(",")
         );
+        let run = self.boot(scheduler, &line);
+        assert!(run.console.contains("\nselftest: done\n"), "{}", run.console);
+        run
+    }
+
+    /// Boots it with `words` on the kernel's command line, until it powers off.
+    pub fn boot(&self, scheduler: &str, words: &str) -> Run {
+        let line = format!("console=ttyAMA0 quiet nokaslr mitigations=off {words}");
         let mut command = runner();
         command.args(["boot", "--headless", "--cpus", "2", "--memory", "1G", "--scheduler", scheduler]);
         command.arg("--kernel").arg(&self.kernel).arg("--initrd").arg(&self.initramfs);
@@ -67,7 +84,6 @@ impl Guest {
         let output = run_within(&mut command, patience());
         let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
         assert!(output.status.success(), "{console}\n{}", String::from_utf8_lossy(&output.stderr));
-        assert!(console.contains("\nselftest: done\n"), "{console}");
         Run { console }
     }
 }

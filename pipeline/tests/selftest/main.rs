@@ -1,5 +1,6 @@
 //! Debian's own programs on the machine: `recipes/selftest.toml`, booted on both schedulers, and what its programs
-//! print compared with the same programs under `qemu-aarch64-static`, or their like on the host's own processor.
+//! print compared with the same programs under `qemu-aarch64-static`, or their like on the host's own processor. And the
+//! kernel's own tests, `recipes/kerneltest.toml`, which know what they expect.
 //!
 //! A part runs always. `SAMOVAR_SELFTEST=full` runs everything at its full size, which takes an hour or more, as root
 //! and with `binfmt_misc`: the very scripts then run under QEMU too, in a chroot.
@@ -69,6 +70,55 @@ fn stress_finds_nothing_on_either_scheduler() {
         let got = run.output("stress");
         assert!(run.passed("stress"), "{scheduler}: {}", got.join("\n"));
         assert!(got.len() >= 9 && got.iter().all(|line| line.ends_with(" passed")), "{}", got.join("\n"));
+    }
+}
+
+/// What Linux has in instructions of their own: AES and PMULL, SHA-1 and SHA-256, and vectors.
+const CRYPTO_DRIVERS: [&str; 12] = [
+    "aes-ce",
+    "gcm-aes-ce",
+    "ccm-aes-ce",
+    "xts-aes-ce",
+    "xts-aes-neonbs",
+    "polyval-ce",
+    "crct10dif-arm64-ce",
+    "sha1-ce",
+    "sha256-ce",
+    "sha512-arm64",
+    "chacha20-neon",
+    "poly1305-neon",
+];
+
+/// Linux compiles BPF programs to A64 and runs them, patches jump labels, and compares ciphers and hashes with published
+/// vectors, on both vCPUs at once as they come.
+#[test]
+fn the_kernel_passes_its_own_tests() {
+    let guest = Guest::of_kernel_tests();
+    for scheduler in SCHEDULERS {
+        let run = guest.boot(scheduler, "samovar.label=kerneltest samovar.overlay=16M kerneltest.off");
+        let got = run.output("kerneltest");
+        let all = got.join("\n");
+        assert!(got.contains(&"kerneltest: static keys passed".to_owned()), "{scheduler}: {all}");
+        let bpf: Vec<_> = got.iter().filter_map(|line| line.strip_prefix("kerneltest: bpf ")).collect();
+        assert!(!bpf.is_empty(), "{scheduler}: {all}");
+        for summary in bpf {
+            // "1053 PASSED, 0 FAILED, [1041/1041 JIT'ed]"
+            let (passed, rest) = summary.split_once(" PASSED, ").unwrap_or_else(|| panic!("{summary}"));
+            assert!(
+                passed.parse::<u32>().unwrap() > 0 && rest.starts_with("0 FAILED"),
+                "{scheduler}: {summary}"
+            );
+        }
+        let crypto: Vec<_> = got.iter().filter_map(|line| line.strip_prefix("kerneltest: crypto ")).collect();
+        for driver in
+            ["aes-ce", "gcm-aes-ce", "ccm-aes-ce", "xts-aes-ce", "xts-aes-neonbs", "polyval-ce", "sha1-ce"]
+        {
+            assert!(crypto.contains(&&*format!("{driver} passed")), "{scheduler}, {driver}: {all}");
+        }
+        for driver in CRYPTO_DRIVERS {
+            assert!(crypto.contains(&&*format!("{driver} passed")), "{scheduler}, {driver}: {all}");
+        }
+        assert!(crypto.iter().all(|line| line.ends_with(" passed")), "{scheduler}: {all}");
     }
 }
 
