@@ -1,6 +1,9 @@
 //! The guest's physical memory: every access of every device and engine goes
 //! through [`GuestMemory`], which checks bounds. The guest is hostile.
 
+#[cfg(target_os = "linux")]
+mod discard;
+
 use std::{fs::File, io, sync::Arc};
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
@@ -32,6 +35,8 @@ struct Region {
     base: u64,
     len: u64,
     map: MmapRaw,
+    #[cfg(target_os = "linux")]
+    discarder: discard::Discarder,
 }
 
 impl GuestMemory {
@@ -66,13 +71,18 @@ impl GuestMemory {
 
     fn with_ram(ram: MmapMut, ram_size: u64) -> io::Result<Self> {
         let vmgenid = MmapOptions::new().len(host_len(layout::VMGENID_SIZE)?).map_anon()?;
+        let region = |base, len, map: MmapMut| {
+            Arc::new(Region {
+                base,
+                len,
+                map: map.into(),
+                #[cfg(target_os = "linux")]
+                discarder: discard::Discarder::default(),
+            })
+        };
         Ok(GuestMemory {
-            ram: Arc::new(Region { base: layout::RAM_BASE, len: ram_size, map: ram.into() }),
-            vmgenid: Arc::new(Region {
-                base: layout::VMGENID_BASE,
-                len: layout::VMGENID_SIZE,
-                map: vmgenid.into(),
-            }),
+            ram: region(layout::RAM_BASE, ram_size, ram),
+            vmgenid: region(layout::VMGENID_BASE, layout::VMGENID_SIZE, vmgenid),
         })
     }
 
@@ -154,21 +164,15 @@ impl GuestMemory {
     }
 
     /// Forgets every private change to RAM, in place: each page is again what
-    /// the file behind it holds, or zero for anonymous memory.
+    /// the file behind it holds, or zero for anonymous memory. The host frees
+    /// the changed pages after this has returned, before the next such call does.
     ///
     /// # Errors
     /// If the host refuses.
+    #[cfg(target_os = "linux")]
     pub fn discard_changes(&self) -> io::Result<()> {
-        discard(&self.ram)
+        self.ram.discarder.discard(&self.ram.map)
     }
-}
-
-#[cfg(target_os = "linux")]
-fn discard(region: &Region) -> io::Result<()> {
-    // SAFETY: the range is exactly the region's own private mapping. The
-    // kernel drops its private pages; every later read sees the file again
-    // (madvise(2), MADV_DONTNEED), which is what the caller asks for.
-    unsafe { region.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }
 }
 
 fn host_len(len: u64) -> io::Result<usize> {
