@@ -12,7 +12,7 @@ use std::fs;
 
 use common::guest::{self, RAM_SIZE};
 use common::noise;
-use common::noisy_machine::{disturb, machine, scatter, set_up};
+use common::noisy_machine::{disturb, go_on, machine, scatter, set_up};
 use common::random::Random;
 use machine::vm::{Outcome, VmState};
 
@@ -45,11 +45,7 @@ fn run(seed: u64, cpus: usize, instructions: u64) -> Totals {
             vm.load(&state).expect("the machine can be in this state");
             for _ in 0..4 {
                 disturb(&mut random, &mut vm.machine);
-                let before = vm.now();
-                let until = before + random.u64() % 20_000;
-                let outcome = vm.run(until);
-                // A round is begun before the time has come, and a quantum is 10 us.
-                assert!(vm.now() <= until.max(before) + 10_000, "{before} to {} for {until}", vm.now());
+                let (outcome, goes_on) = go_on(&mut vm, random.u64() % 20_000);
                 let name = match outcome {
                     Outcome::Running => "running",
                     Outcome::Idle { .. } => "idle",
@@ -62,16 +58,9 @@ fn run(seed: u64, cpus: usize, instructions: u64) -> Totals {
                     }
                 };
                 *totals.outcomes.entry(name).or_default() += 1;
-                let mut state = vm.save();
-                match outcome {
-                    Outcome::Running | Outcome::Idle { .. } => {}
-                    Outcome::Stopped(report) => {
-                        let stopped = &mut state.cpus[report.vcpu].state;
-                        stopped.pc = stopped.pc.wrapping_add(4);
-                    }
-                    _ => break,
+                if !goes_on {
+                    break;
                 }
-                vm.load(&state).expect("what a machine saves it can load");
             }
         }
         totals.retired += vm.retired();

@@ -10,7 +10,7 @@ use machine::memory::GuestMemory;
 use machine::psci::Power;
 use machine::virtio::blk::DiskImage;
 use machine::virtio::mmio::{reg, status};
-use machine::vm::{Vm, VmState};
+use machine::vm::{Outcome, Vm, VmState};
 
 use super::guest;
 use super::noise::{self, start};
@@ -140,4 +140,25 @@ pub fn disturb(random: &mut Random, machine: &mut Machine) {
         _ => {}
     }
     machine.take_serial_output();
+}
+
+/// Runs on for about `nanos` of the guest's time. How that ended, and whether the guest can go on: one that the engine
+/// stopped steps over what stopped it.
+pub fn go_on(vm: &mut Vm<SoftEngine>, nanos: u64) -> (Outcome, bool) {
+    let until = vm.now() + nanos;
+    let outcome = vm.run(until);
+    // A round is begun before the time has come, and a quantum is 10 us.
+    assert!(vm.now() <= until + 10_000, "it is {} where {until} was asked for", vm.now());
+    let mut state = vm.save();
+    match &outcome {
+        Outcome::Running | Outcome::Idle { .. } => {}
+        Outcome::Stopped(report) => {
+            let stopped = &mut state.cpus[report.vcpu].state;
+            stopped.pc = stopped.pc.wrapping_add(4);
+        }
+        _ => return (outcome, false),
+    }
+    vm.load(&state).expect("what a machine saves it can load");
+    assert!(vm.save() == state, "loading what was saved changed it");
+    (outcome, true)
 }
