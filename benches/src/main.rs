@@ -121,8 +121,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
 
 fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) -> Result<Results, Failure> {
     let mut results = Results {
-        marker: guest.marker.clone(),
-        boot: Pair::default(),
+        boot: Vec::new(),
         engine: ours::Engine::default(),
         start: Samples::default(),
         restores: Vec::new(),
@@ -131,8 +130,8 @@ fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) 
 
     for run in 1..=cli.runs {
         say(&format!("boot {run} of {}", cli.runs));
-        results.boot.ours.push(runner.boot(guest)?);
-        results.boot.qemu.push(qemu.boot(guest, work)?);
+        push_milestones(&mut results.boot, runner.boot(guest)?, |pair| &mut pair.ours);
+        push_milestones(&mut results.boot, qemu.boot(guest, work)?, |pair| &mut pair.qemu);
         results.engine.push(ours::capture(guest, &work.join("engine"))?);
     }
 
@@ -165,6 +164,21 @@ fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) 
     say(&format!("{} resets", cli.resets));
     results.resets = runner.resets(&cli.artifact, cli.resets, work)?;
     Ok(results)
+}
+
+/// Adds one boot to those of before. A guest says the same things on its way each time.
+fn push_milestones(
+    boots: &mut Vec<(String, Pair)>,
+    reached: Vec<(String, f64)>,
+    side: fn(&mut Pair) -> &mut Samples,
+) {
+    for (milestone, seconds) in reached {
+        let at = boots.iter().position(|(known, _)| *known == milestone).unwrap_or_else(|| {
+            boots.push((milestone, Pair::default()));
+            boots.len() - 1
+        });
+        side(&mut boots[at].1).push(seconds);
+    }
 }
 
 fn say(what: &str) {

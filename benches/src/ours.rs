@@ -100,12 +100,13 @@ impl Runner {
         command
     }
 
-    /// Seconds from the start of `runner boot` to the guest's word on its console.
+    /// Seconds from the start of `runner boot` to each of the guest's words on its console, the last being that it is
+    /// ready.
     ///
     /// # Errors
     /// If it does not come.
-    pub fn boot(&self, guest: &Guest) -> Result<f64, Failure> {
-        self.start_boot(guest)?.seconds_until(&guest.marker)
+    pub fn boot(&self, guest: &Guest) -> Result<Vec<(String, f64)>, Failure> {
+        self.start_boot(guest)?.milestones(&guest.marker)
     }
 
     /// Starts `runner boot`, its output read.

@@ -88,6 +88,31 @@ impl Process {
         }
     }
 
+    /// Waits for the line of its output that holds `marker`, such as `guest: ready`; what it said on the way and the
+    /// seconds from its start, the marker last. On the way is each line of one word with the same beginning, such as
+    /// `guest: starting`.
+    ///
+    /// # Errors
+    /// If it ends before, or takes longer than [`LIMIT`].
+    pub fn milestones(&mut self, marker: &str) -> Result<Vec<(String, f64)>, Failure> {
+        let beginning = marker.find(": ").map(|end| &marker[..end + 2]);
+        let mut reached = Vec::new();
+        self.follow(|_, since_start, line| {
+            let line = line.trim();
+            let there = line.contains(marker);
+            let word = beginning.and_then(|beginning| line.strip_prefix(beginning));
+            if there {
+                reached.push((marker.to_owned(), since_start));
+            } else if word
+                .is_some_and(|word| word.chars().all(|c| c.is_ascii_lowercase()) && !word.is_empty())
+            {
+                reached.push((line.to_owned(), since_start));
+            }
+            there
+        })?;
+        Ok(reached)
+    }
+
     /// Calls `line` with each line of its output, when it came and how many seconds after the start, until that is true.
     ///
     /// # Errors
@@ -174,6 +199,18 @@ mod tests {
         let mut process = shell("printf 'samovar: re'; sleep 0.2; echo ady; sleep 60");
         let seconds = process.seconds_until("samovar: ready").unwrap();
         assert!((0.2..30.0).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn milestones_are_the_lines_of_one_word_up_to_the_marker() {
+        let mut process = shell(
+            "echo 'x: early words'; echo 'x: one'; echo 'y: two'; echo 'x: '; printf 'x: ready\\r\\n'; echo 'x: late'; sleep 60",
+        );
+        let reached = process.milestones("x: ready").unwrap();
+        assert_eq!(reached.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["x: one", "x: ready"]);
+        assert!(reached[0].1 <= reached[1].1);
+        let mut process = shell("echo tea; echo ready; sleep 60");
+        assert_eq!(process.milestones("ready").unwrap().len(), 1);
     }
 
     #[test]

@@ -43,10 +43,8 @@ impl Head {
 /// Starts, restores and resets.
 #[derive(Debug)]
 pub struct Results {
-    /// What the guest writes when it is ready.
-    pub marker: String,
-    /// Cold boots in seconds.
-    pub boot: Pair,
+    /// Cold boots: what the guest wrote on its way, the last being that it is ready, and the seconds until then.
+    pub boot: Vec<(String, Pair)>,
     /// Boots on the engine alone.
     pub engine: Engine,
     /// Start of the runner, in seconds.
@@ -117,7 +115,9 @@ impl Results {
         head.write(page)?;
         writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to QEMU's.\n")?;
         writeln!(page, "| what | ours | QEMU | ratio |\n|---|---|---|---|")?;
-        row(page, &format!("cold boot to `{}`, s", self.marker), &self.boot.ours, Some(&self.boot.qemu), 2)?;
+        for (milestone, pair) in &self.boot {
+            row(page, &format!("cold boot to `{milestone}`, s"), &pair.ours, Some(&pair.qemu), 2)?;
+        }
         let note = "the same on the engine alone, idle time skipped, s";
         row(page, note, &self.engine.seconds, None, 2)?;
         row(page, "its instructions, millions", &self.engine.instructions, None, 1)?;
@@ -241,8 +241,7 @@ mod tests {
             load: [Some(0.5), None],
         };
         let results = Results {
-            marker: "ready".into(),
-            boot: Pair { ours: samples(&[2.0]), qemu: samples(&[1.0]) },
+            boot: vec![("ready".into(), Pair { ours: samples(&[2.0]), qemu: samples(&[1.0]) })],
             engine: Engine::default(),
             start: samples(&[0.002]),
             restores: restores.into(),
