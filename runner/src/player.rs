@@ -104,6 +104,14 @@ pub fn play(script: &Script, session: &Handle) -> Result<(), PlayError> {
     Ok(())
 }
 
+/// Waits until the screen is another one than in its generation `since` and has held still for `still`, at most `limit`;
+/// a page may move for ever.
+pub fn let_settle(session: &Handle, since: u64, still: Duration, limit: Duration) {
+    let mut player = Player { session, line: 0, timeout: limit, console: 0, frame: since };
+    // What is on the screen then is what there is to see, also when the session has ended: its end is told by itself.
+    let _ = player.wait_frame(still);
+}
+
 /// Whether a statement makes no sense once the guest has ended. What it said and showed last stays, so
 /// a script can wait for a guest's last words.
 fn needs_guest(action: &Action) -> bool {

@@ -30,6 +30,8 @@ pub struct Report {
     pub first_frame_us: Option<u64>,
     /// How long each reset took, from the key to the running guest.
     pub resets_us: Vec<u64>,
+    /// Their median; of an even number the lower of the two in the middle.
+    pub reset_median_us: Option<u64>,
     /// Memory of this process.
     pub memory: Option<MemoryUse>,
 }
@@ -70,6 +72,14 @@ pub fn micros(duration: Duration) -> u64 {
 }
 
 impl Report {
+    /// Notes how long each reset took.
+    pub fn set_resets(&mut self, resets: &[Duration]) {
+        self.resets_us = resets.iter().copied().map(micros).collect();
+        let mut sorted = self.resets_us.clone();
+        sorted.sort_unstable();
+        self.reset_median_us = sorted.get(sorted.len().saturating_sub(1) / 2).copied();
+    }
+
     /// Writes the report as JSON.
     ///
     /// # Errors
@@ -98,6 +108,18 @@ fn parse_smaps_rollup(text: &str) -> Option<MemoryUse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_resets() {
+        let mut report = Report::default();
+        for (resets, median) in
+            [(&[][..], None), (&[7], Some(7)), (&[9, 1, 5, 4], Some(4)), (&[3, 1, 2], Some(2))]
+        {
+            let resets: Vec<_> = resets.iter().map(|us| Duration::from_micros(*us)).collect();
+            report.set_resets(&resets);
+            assert_eq!((report.resets_us.len(), report.reset_median_us), (resets.len(), median));
+        }
+    }
 
     #[test]
     fn smaps_rollup() {

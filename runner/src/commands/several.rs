@@ -6,6 +6,7 @@
 use std::{
     env,
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     thread,
@@ -59,15 +60,19 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             end(&pids);
         }
     });
-    let bad = wait_for_all(children).into_iter().zip(1..).find(|(status, _)| !status.success());
-    match bad {
-        None => Ok(()),
-        Some((status, number)) => Err(Failure::new(
-            Status::from_code(status.code()),
-            format!("session {number} of {} ended with {status}", args.copies),
-        )
-        .hint("its own message is above")),
+    for (status, number) in wait_for_all(children).into_iter().zip(1..) {
+        let session = format!("session {number} of {}", args.copies);
+        let status = status
+            .map_err(|error| Failure::new(Status::Host, format!("{session} can't be waited for: {error}")))?;
+        if !status.success() {
+            return Err(Failure::new(
+                Status::from_code(status.code()),
+                format!("{session} ended with {status}"),
+            )
+            .hint("its own message is above"));
+        }
     }
+    Ok(())
 }
 
 /// The command line of session `number`.
@@ -114,9 +119,9 @@ fn end(pids: &[Pid]) {
     }
 }
 
-fn wait_for_all(children: Vec<Child>) -> Vec<ExitStatus> {
-    // Waiting fails only for a child that is not ours to wait for.
-    children.into_iter().filter_map(|mut child| child.wait().ok()).collect()
+/// How each ended, in their order.
+fn wait_for_all(children: Vec<Child>) -> Vec<io::Result<ExitStatus>> {
+    children.into_iter().map(|mut child| child.wait()).collect()
 }
 
 #[cfg(test)]

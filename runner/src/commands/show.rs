@@ -24,7 +24,7 @@ use crate::{
     error::{Failure, Status},
     keys::Code,
     line, picture, player,
-    report::{Report, Stopwatch, micros},
+    report::{Report, Stopwatch},
     script::{self, Script},
     session::{Command, End, Handle, Running},
     terminal,
@@ -34,6 +34,13 @@ use crate::{
 
 /// How long a guest's browser may take to say that it opens a page.
 const OPEN_LIMIT: Duration = Duration::from_secs(60);
+
+/// A page that is opened for a picture is taken to be there when the screen has held still for this long, or else after
+/// [`SETTLE_LIMIT`].
+const STILL: Duration = Duration::from_secs(1);
+
+/// The longest wait for a page that moves.
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How a session is shown and driven.
 #[derive(Debug, clap::Args)]
@@ -52,7 +59,7 @@ pub struct ShowArgs {
     pub script: Option<PathBuf>,
 
     /// Write the screen to a PNG file and exit, without a window: at the script's end if there is
-    /// one, else after --after, else before the guest runs
+    /// one, else after --after, else when the page of --url is there, else before the guest runs
     #[arg(long, value_name = "FILE")]
     pub screenshot: Option<PathBuf>,
 
@@ -103,7 +110,9 @@ impl Errands {
         self.layout.is_none() && self.url.is_none() && self.script.is_none()
     }
 
-    fn run(&self, session: &Handle) -> Result<(), Failure> {
+    /// Does them; with `settle`, waits until a page that was opened is painted.
+    fn run(&self, session: &Handle, settle: bool) -> Result<(), Failure> {
+        let before = session.look(|state| state.generation);
         if let Some(code) = self.layout {
             session.send(Command::Key(code, true));
             session.send(Command::Key(code, false));
@@ -113,6 +122,9 @@ impl Errands {
                 Failure::new(Status::Script, error)
                     .hint("pages are opened by guests that have a browser, such as firefox's")
             })?;
+            if settle {
+                player::let_settle(session, before, STILL, SETTLE_LIMIT);
+            }
         }
         let Some(script) = &self.script else { return Ok(()) };
         player::play(script, session)
@@ -143,7 +155,7 @@ pub fn show(
     session.send(Command::Quit);
     let end = session.wait_for_end();
     session.look(|state| {
-        report.resets_us = state.resets.iter().copied().map(micros).collect();
+        report.set_resets(&state.resets);
         report.first_instruction_us = state.first_instruction.map(|at| clock.at_us(at));
         report.memory = state.memory;
     });
@@ -162,7 +174,7 @@ pub fn show(
 fn windowless(session: &Handle, args: &ShowArgs, errands: &Errands) -> Result<(), Failure> {
     if !errands.is_empty() {
         session.send(Command::Start);
-        errands.run(session)?;
+        errands.run(session, args.screenshot.is_some() && args.after.is_none() && args.script.is_none())?;
     }
     if errands.script.is_some() {
         // Its end is the session's.
@@ -194,7 +206,7 @@ fn windowed(
     let (played, result) = mpsc::channel();
     let player = session.clone();
     thread::spawn(move || {
-        if let Err(failure) = errands.run(&player) {
+        if let Err(failure) = errands.run(&player, false) {
             // First the reason, then what makes the window close.
             let _ = played.send(failure);
             player.send(Command::Quit);
