@@ -8,9 +8,9 @@ use x11rb::connection::Connection;
 use x11rb::protocol::xproto::{ClientMessageEvent, ConnectionExt, EventMask, Window};
 use x11rb::rust_connection::RustConnection;
 
+use crate::display::{Display, Running, wait_for};
 use crate::picture::Picture;
 use crate::programs::{built, runner, succeeded};
-use crate::window::{Display, Running, wait_for};
 
 /// A restored guest in a window, with a script to play, in a directory of its own.
 fn shown(display: &Display, dir: &Path, script: &str) -> Running {
@@ -43,7 +43,7 @@ fn ask_to_close(display: &Display, window: Window) {
 
 #[test]
 fn a_guest_that_ends_takes_its_window_with_it() {
-    let display = Display::start();
+    let display = Display::start("1400x900");
     for (word, said) in [("poweroff", ""), ("reboot", "asked for a restart")] {
         let dir = tempfile::tempdir().unwrap();
         let output = ended(shown(&display, dir.path(), &format!("type {word}\nkey enter")));
@@ -60,10 +60,10 @@ fn a_guest_that_ends_takes_its_window_with_it() {
 
 #[test]
 fn a_picture_is_saved_and_the_windows_own_button_closes_it() {
-    let display = Display::start();
+    let display = Display::start("1400x900");
     let dir = tempfile::tempdir().unwrap();
     let session = shown(&display, dir.path(), "type green tea\nkey enter\nwait-frame 1s\nscreenshot now.png");
-    let window = display.window();
+    let window = display.windows("hello", 1).remove(0);
     wait_for("the script's picture", || dir.path().join("now.png").is_file().then_some(()));
     let now = wait_for("all of the picture", || {
         fs::read(dir.path().join("now.png")).ok().filter(|bytes| whole(bytes))

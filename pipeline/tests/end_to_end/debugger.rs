@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::display::{Running, wait_for};
 use crate::programs::{built, run, runner, succeeded, tool};
-use crate::window::{Running, wait_for};
 
 /// A guest that waits for its debugger, in a directory of its own.
 struct Session {

@@ -7,6 +7,7 @@ mod closing;
 mod contents;
 mod damage;
 mod debugger;
+mod display;
 mod failures;
 mod input;
 mod picture;

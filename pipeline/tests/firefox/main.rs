@@ -2,15 +2,20 @@
 //! would use it. What is on the screen is told by the colours that the guest's own pages have
 //! (`guest-rootfs/browser/usr/share/samovar`).
 //!
-//! Needs the mirror, and minutes: `cargo test -p samovar --test firefox -- --ignored`.
+//! Needs the mirror, and minutes. With `SAMOVAR_FIREFOX=full` it resets a hundred times and opens four windows at once.
 
+#[path = "../end_to_end/display.rs"]
+mod display;
 #[path = "../end_to_end/picture.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod picture;
 #[path = "../end_to_end/programs.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod programs;
+mod resets;
+mod window;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -29,6 +34,11 @@ const HOME: [u8; 3] = [0xf6, 0xef, 0xe4];
 const TOUR: &str = "fdfaf4";
 const PRESSED: &str = "2f7d4f";
 const SECOND_PART: &str = "dfeee3";
+
+/// `full` where minutes more are no matter, else `quick`.
+fn size<T>(quick: T, full: T) -> T {
+    if env::var_os("SAMOVAR_FIREFOX").is_some_and(|size| size == "full") { full } else { quick }
+}
 
 /// The warm base, built once.
 fn built() -> &'static Path {
@@ -62,7 +72,6 @@ fn restore(dir: &Path, options: &[&str]) -> Output {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test -p samovar --test firefox -- --ignored"]
 fn the_warm_base_shows_firefox_and_the_homepage() {
     let screen = Picture::read(&built().join("screen.png"));
     assert_eq!((screen.width, screen.height), (1280, 800));
@@ -81,7 +90,6 @@ fn the_warm_base_shows_firefox_and_the_homepage() {
 /// Types an address, fills in a form, presses its button, turns the wheel; then a reset brings the warm page back, pixel
 /// by pixel, while the page moves, and the guest lives on.
 #[test]
-#[ignore = "takes minutes: cargo test -p samovar --test firefox -- --ignored"]
 fn pages_are_visited_and_resets_bring_the_warm_one_back() {
     let dir = tempfile::tempdir().unwrap();
     let visit = |number: usize| {
@@ -115,7 +123,6 @@ fn pages_are_visited_and_resets_bring_the_warm_one_back() {
 
 /// Two sessions of one base are two machines, and each says what it owns.
 #[test]
-#[ignore = "takes minutes: cargo test -p samovar --test firefox -- --ignored"]
 fn what_is_typed_in_one_session_is_in_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let write =
@@ -141,7 +148,6 @@ fn what_is_typed_in_one_session_is_in_no_other() {
 }
 
 #[test]
-#[ignore = "takes minutes: cargo test -p samovar --test firefox -- --ignored"]
 fn a_layout_that_the_guest_has_not_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let output = restore(dir.path(), &["--layout", "dvorak"]);
