@@ -25,8 +25,15 @@ pub struct Package {
     pub architecture: String,
     /// What must be there for it to work, the fields `Pre-Depends` and `Depends` joined.
     pub depends: String,
+    /// What must not be there with it, the fields `Conflicts` and `Breaks` joined: what can be installed but not
+    /// work is of no use in an image.
+    pub conflicts: String,
     /// Names it stands for beside its own, as written.
     pub provides: String,
+    /// Whether it is `Multi-Arch: allowed`, so that others may depend on it for any architecture.
+    pub any_architecture: bool,
+    /// How important it is to Debian, which decides among providers of a name.
+    pub rank: Rank,
     /// Where it is, below the archive.
     pub path: String,
     /// Its size.
@@ -37,6 +44,44 @@ pub struct Package {
     pub archive: Archive,
     /// The suite it was found in.
     pub suite: String,
+}
+
+/// A package's importance: essential ones first, then by priority (Debian Policy 2.5 and 3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// `Essential: yes`
+    Essential,
+    /// `Protected: yes`, or `Important: yes` as it was called before.
+    Protected,
+    /// `Priority: required`
+    Required,
+    /// `Priority: important`
+    Important,
+    /// `Priority: standard`
+    Standard,
+    /// `Priority: optional`
+    Optional,
+    /// `Priority: extra`, or none.
+    Extra,
+}
+
+impl Rank {
+    fn of(paragraph: &Paragraph) -> Rank {
+        let yes = |name: &str| paragraph.get(name) == Some("yes");
+        if yes("essential") {
+            return Rank::Essential;
+        }
+        if yes("protected") || yes("important") {
+            return Rank::Protected;
+        }
+        match paragraph.get("priority") {
+            Some("required") => Rank::Required,
+            Some("important") => Rank::Important,
+            Some("standard") => Rank::Standard,
+            Some("optional") => Rank::Optional,
+            _ => Rank::Extra,
+        }
+    }
 }
 
 /// All packages that can be had, the newest version of each.
@@ -73,9 +118,8 @@ impl Index {
     /// Notes what packages provide; to be called once all lists are added.
     pub fn finish(&mut self) -> Result<()> {
         for package in self.packages.values() {
-            for relation in parse_relations(package, &package.provides)?.into_iter().flatten() {
-                let version = relation.constraint.map(|(_, version)| version);
-                self.provided.entry(relation.name).or_default().push((package.name.clone(), version));
+            for (name, version) in provides(package)? {
+                self.provided.entry(name).or_default().push((package.name.clone(), version));
             }
         }
         Ok(())
@@ -84,6 +128,11 @@ impl Index {
     /// The newest package of a name.
     pub fn get(&self, name: &str) -> Option<&Package> {
         self.packages.get(name)
+    }
+
+    /// The names of all packages, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.packages.keys().map(String::as_str)
     }
 
     /// The packages that provide a name, in order of their own names.
@@ -103,6 +152,17 @@ impl Index {
 /// What a package depends on.
 pub fn dependencies(package: &Package) -> Result<Vec<Vec<Relation>>> {
     parse_relations(package, &package.depends)
+}
+
+/// What a package cannot be together with.
+pub fn conflicts(package: &Package) -> Result<Vec<Relation>> {
+    Ok(parse_relations(package, &package.conflicts)?.into_iter().flatten().collect())
+}
+
+/// The names that a package provides, and as which version.
+pub fn provides(package: &Package) -> Result<Vec<(String, Option<Version>)>> {
+    let relations = parse_relations(package, &package.provides)?.into_iter().flatten();
+    Ok(relations.map(|relation| (relation.name, relation.constraint.map(|(_, version)| version))).collect())
 }
 
 fn parse_relations(package: &Package, field: &str) -> Result<Vec<Vec<Relation>>> {
@@ -126,14 +186,25 @@ fn package(paragraph: &Paragraph, archive: Archive, suite: &str) -> Result<Packa
     if size > MAX_PACKAGE {
         return Err(format!("is said to have {size} bytes"));
     }
-    let join = |name: &str| paragraph.lines(name).join(" ");
-    let depends = [join("pre-depends"), join("depends")];
+    let name = text("package")?;
+    // Debian Policy 5.6.7, less its rule that the first is no sign.
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err("is no package's name".into());
+    }
+    let join = |names: [&str; 2]| {
+        let fields = names.map(|name| paragraph.lines(name).join(" "));
+        fields.iter().filter(|field| !field.is_empty()).cloned().collect::<Vec<_>>().join(", ")
+    };
     Ok(Package {
-        name: text("package")?,
+        name,
         version: Version::new(field("version")?),
         architecture,
-        depends: depends.iter().filter(|field| !field.is_empty()).cloned().collect::<Vec<_>>().join(", "),
-        provides: join("provides"),
+        depends: join(["pre-depends", "depends"]),
+        conflicts: join(["conflicts", "breaks"]),
+        provides: paragraph.lines("provides").join(" "),
+        any_architecture: paragraph.get("multi-arch") == Some("allowed"),
+        rank: Rank::of(paragraph),
         path,
         size,
         sha256: field("sha256")?.parse().map_err(|error| format!("{error}"))?,

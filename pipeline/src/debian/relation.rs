@@ -7,8 +7,20 @@ use super::version::Version;
 pub struct Relation {
     /// The package, real or virtual.
     pub name: String,
+    /// The architecture asked for behind a colon, if one is.
+    pub qualifier: Option<Qualifier>,
     /// The versions that will do, if not all of them.
     pub constraint: Option<(Operator, Version)>,
+}
+
+/// Of which architecture a package must be (Debian Policy 7.1; the multiarch specification, "Dependencies involving
+/// Architecture: all packages" and "Architecture-specific dependencies").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Qualifier {
+    /// Any at all, which only a package that is `Multi-Arch: allowed` agrees to.
+    Any,
+    /// The one of this name.
+    Architecture(String),
 }
 
 /// How versions compare.
@@ -59,6 +71,11 @@ impl Relation {
 impl std::fmt::Display for Relation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)?;
+        match &self.qualifier {
+            Some(Qualifier::Any) => f.write_str(":any")?,
+            Some(Qualifier::Architecture(name)) => write!(f, ":{name}")?,
+            None => {}
+        }
         let Some((operator, version)) = &self.constraint else { return Ok(()) };
         let operator = match operator {
             Operator::Earlier => "<<",
@@ -80,10 +97,18 @@ pub fn parse(field: &str) -> Option<Vec<Vec<Relation>>> {
 fn parse_one(text: &str) -> Option<Relation> {
     let end = text.find([' ', '(', ':']).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
-    // The architecture qualifier (":any") asks nothing of a system of one architecture.
-    let rest = match rest.strip_prefix(':') {
-        Some(qualified) => qualified.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-'),
-        None => rest,
+    let (qualifier, rest) = match rest.strip_prefix(':') {
+        Some(qualified) => {
+            let end = qualified.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            let (name, rest) = qualified.split_at(end.unwrap_or(qualified.len()));
+            let qualifier = match name {
+                "" => return None,
+                "any" => Qualifier::Any,
+                name => Qualifier::Architecture(name.to_owned()),
+            };
+            (Some(qualifier), rest)
+        }
+        None => (None, rest),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     if name.is_empty() || !name.chars().all(plain) {
@@ -92,7 +117,7 @@ fn parse_one(text: &str) -> Option<Relation> {
     let name = name.to_owned();
     let rest = rest.trim_ascii();
     if rest.is_empty() {
-        return Some(Relation { name, constraint: None });
+        return Some(Relation { name, qualifier, constraint: None });
     }
     let inner = rest.strip_prefix('(')?.strip_suffix(')')?.trim_ascii();
     let operators = [
@@ -104,7 +129,10 @@ fn parse_one(text: &str) -> Option<Relation> {
     ];
     let (sign, operator) = operators.into_iter().find(|(sign, _)| inner.starts_with(sign))?;
     let version = inner[sign.len()..].trim_ascii();
-    (!version.is_empty()).then(|| Relation { name, constraint: Some((operator, Version::new(version))) })
+    // "1) x (>= 2" is two relations without their comma.
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".+-~:".contains(c);
+    let constraint = (!version.is_empty() && version.chars().all(plain)).then(|| Version::new(version))?;
+    Some(Relation { name, qualifier, constraint: Some((operator, constraint)) })
 }
 
 #[cfg(test)]
@@ -122,13 +150,16 @@ mod tests {
             shown,
             [
                 vec!["libc6 (>= 2.38)"],
-                vec!["python3", "perl"],
+                vec!["python3:any", "perl"],
                 vec!["linux-image-6.12.117+deb13-arm64 (= 6.12.117-1)"],
                 vec!["x (<< 1)"]
             ]
         );
         assert_eq!(parse(""), Some(vec![]));
-        for bad in ["a (1)", "a (>= )", "a (>= 1", "|", "a |", "a b", "(>= 1)"] {
+        assert_eq!(parse("a:any (>= 1), b:arm64").unwrap().concat()[1].to_string(), "b:arm64");
+        for bad in
+            ["a (1)", "a (>= )", "a (>= 1", "|", "a |", "a b", "(>= 1)", "a:", "a: (>= 1)", "a (= 1) b (= 2)"]
+        {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
