@@ -66,6 +66,8 @@ pub struct Build<'a> {
     pub store: &'a Store,
     /// Where packages come from.
     pub mirrors: &'a Mirrors,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
     /// Whether known steps are done again.
     pub rebuild: bool,
     /// Who is told.
@@ -76,18 +78,20 @@ impl Build<'_> {
     /// Builds up to the target, doing only the steps that are not known yet.
     pub fn run(&self, target: Target) -> Result<Outcome> {
         let mut built = Vec::new();
-        let artifact = self.make(target, &mut built)?;
+        let packages = self.fetch(target)?;
+        let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
             self.store.set_name(&self.file.recipe.name, artifact.hash())?;
         }
         Ok(Outcome { artifact, built })
     }
 
-    fn make(&self, target: Target, built: &mut Vec<Target>) -> Result<Artifact> {
+    fn make(&self, target: Target, packages: &Packages, built: &mut Vec<Target>) -> Result<Artifact> {
         let needs = match target {
             Target::WarmBase => {
-                let mut need =
-                    |role: &str, target| Ok::<_, Error>((role.to_owned(), self.make(target, built)?));
+                let mut need = |role: &str, target| {
+                    Ok::<_, Error>((role.to_owned(), self.make(target, packages, built)?))
+                };
                 BTreeMap::from([
                     need("kernel", Target::Kernel)?,
                     need("initramfs", Target::Initramfs)?,
@@ -103,9 +107,9 @@ impl Build<'_> {
         }
         self.reporter.line(format!("building {}", target.name()));
         let artifact = match target {
-            Target::Kernel => self.kernel()?,
-            Target::Initramfs => self.initramfs()?,
-            Target::Rootfs => self.rootfs()?,
+            Target::Kernel => self.kernel(packages)?,
+            Target::Initramfs => self.initramfs(packages)?,
+            Target::Rootfs => self.rootfs(packages)?,
             Target::WarmBase => self.warm_base(&needs)?,
         };
         if let Some(known) = known {
@@ -175,8 +179,8 @@ impl Build<'_> {
         Ok(Hash::of(canonical(&whole).as_bytes()))
     }
 
-    fn kernel(&self) -> Result<Artifact> {
-        let (tree, _spool) = self.unpack(Step::Kernel, Tree::new(), &kernel::wants)?;
+    fn kernel(&self, packages: &Packages) -> Result<Artifact> {
+        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
         let image = kernel::image(&tree)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("Image")?;
@@ -186,11 +190,11 @@ impl Build<'_> {
         Ok(staging.commit(store::Kind::Kernel, BTreeMap::new(), meta)?)
     }
 
-    fn initramfs(&self) -> Result<Artifact> {
+    fn initramfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.initramfs;
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
-        let (tree, _spool) = self.unpack(Step::Kernel, Tree::new(), &wants)?;
-        let (tree, _spool) = self.unpack(Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
+        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &wants)?;
+        let (tree, _spool) = self.unpack(packages, Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
         let tree = initramfs::assemble(&tree, &self.file.resolve(&recipe.init), &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
@@ -203,10 +207,11 @@ impl Build<'_> {
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
     }
 
-    fn rootfs(&self) -> Result<Artifact> {
+    fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.rootfs;
         let filter = rootfs::Filter::new(recipe)?;
-        let (mut tree, _spool) = self.unpack(Step::Rootfs, rootfs::base()?, &|path| filter.takes(path))?;
+        let (mut tree, _spool) =
+            self.unpack(packages, Step::Rootfs, rootfs::base()?, &|path| filter.takes(path))?;
         rootfs::finish(&mut tree, self.file)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create(&recipe.image)?;
@@ -272,35 +277,68 @@ impl Build<'_> {
         self.lock.packages(step).map(describe).collect()
     }
 
-    /// Fetches and unpacks the packages of a step into a tree.
-    fn unpack(&self, step: Step, mut tree: Tree, wants: &dyn Fn(&str) -> bool) -> Result<(Tree, Arc<Spool>)> {
-        let packages: Vec<&LockedPackage> = self.lock.packages(step).collect();
-        let paths = self.fetch(&packages)?;
+    /// Unpacks the packages of a step into a tree.
+    fn unpack(
+        &self,
+        packages: &Packages,
+        step: Step,
+        mut tree: Tree,
+        wants: &dyn Fn(&str) -> bool,
+    ) -> Result<(Tree, Arc<Spool>)> {
         let staging = self.store.dir().join(".staging");
         let spool = Spool::new(&staging).at(&staging)?;
-        for path in &paths {
-            deb::unpack(path, &mut tree, &spool, wants)?;
+        for package in self.lock.packages(step) {
+            let missing = || Error::build("packages", format!("{} was not fetched", package.name));
+            deb::unpack(packages.get(&package.sha256).ok_or_else(missing)?, &mut tree, &spool, wants)?;
         }
         Ok((tree, spool))
     }
 
-    fn fetch(&self, packages: &[&LockedPackage]) -> Result<Vec<PathBuf>> {
-        const GONE: &str =
-            "the mirror no longer has this version: run `samovar lock` on the recipe to use the present one";
-        let fetcher = Fetcher::new();
-        let fetch_one = |package: &&LockedPackage| {
-            if let Some(path) = self.store.cached(&package.sha256, package.size)? {
-                return Ok(path);
-            }
-            self.reporter.line(format!("fetching {} {}", package.name, package.version));
-            let url = self.mirrors.url(package.archive, &package.path)?;
-            let pinned = Pinned { url: &url, size: package.size, sha256: package.sha256, missing_hint: GONE };
-            let bar = self.reporter.bar(&package.name, package.size);
-            fetcher.pinned(self.store, &pinned, &mut |done| bar.set(done))
+    /// Fetches the packages of all steps that are to be done, at once, so that what is missing is known before
+    /// anything is built.
+    fn fetch(&self, target: Target) -> Result<Packages> {
+        const GONE: &str = "the mirror no longer has these versions: run `samovar lock` on the recipe to use the present ones";
+        let steps: &[(Target, &[Step])] = match target {
+            Target::Kernel => &[(Target::Kernel, &[Step::Kernel])],
+            Target::Initramfs => &[(Target::Initramfs, &[Step::Kernel, Step::Initramfs])],
+            Target::Rootfs => &[(Target::Rootfs, &[Step::Rootfs])],
+            Target::WarmBase => &[
+                (Target::Kernel, &[Step::Kernel]),
+                (Target::Initramfs, &[Step::Kernel, Step::Initramfs]),
+                (Target::Rootfs, &[Step::Rootfs]),
+            ],
         };
-        packages.iter().map(fetch_one).collect()
+        let mut wanted: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
+        for (target, steps) in steps {
+            if self.rebuild || self.store.step(&self.key(*target, &BTreeMap::new())?)?.is_none() {
+                let packages = steps.iter().flat_map(|step| self.lock.packages(*step));
+                wanted.extend(packages.map(|package| (&*package.name, package)));
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let names: Vec<String> =
+            wanted.values().map(|package| format!("{} {}", package.name, package.version)).collect();
+        let pinned: Vec<Pinned> = wanted
+            .values()
+            .zip(&names)
+            .map(|(package, name)| Pinned {
+                name,
+                archive: package.archive,
+                path: &package.path,
+                size: package.size,
+                sha256: package.sha256,
+            })
+            .collect();
+        let fetcher = Fetcher::new(self.mirrors, self.offline, self.reporter);
+        let paths = fetcher.all(self.store, "packages", &pinned, GONE)?;
+        Ok(pinned.iter().map(|pinned| pinned.sha256).zip(paths).collect())
     }
 }
+
+/// Where fetched packages are, by their hashes.
+type Packages = BTreeMap<Hash, PathBuf>;
 
 /// JSON with every object's keys in order, whatever features `serde_json` was built with.
 fn canonical(value: &Value) -> String {

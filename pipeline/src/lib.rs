@@ -13,6 +13,7 @@ pub mod cpio;
 pub mod debian;
 pub mod error;
 pub mod initramfs;
+pub mod interrupt;
 pub mod kernel;
 pub mod lock;
 pub mod module;

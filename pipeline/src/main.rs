@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use samovar::commands::Cli;
+use samovar::interrupt;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let cli = Cli::parse();
+    interrupt::watch();
+    match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}\nhint: {}", error.hint());

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 /// Says what is going on.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,22 @@ impl Reporter {
         Bar(bar)
     }
 
+    /// Shows how far the fetching of some files is, until the display is dropped: on a terminal a bar of the totals,
+    /// elsewhere one line.
+    pub fn fetching(&self, what: &str, files: usize, bytes: u64) -> Fetching {
+        if !self.bars {
+            self.line(format!("fetching {files} {what}, {}", HumanBytes(bytes)));
+        }
+        let bar = if self.bars { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
+        let template = "{msg:24!} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        let fetching = Fetching { bar: Bar(bar), what: what.to_owned(), files };
+        fetching.files(0);
+        fetching
+    }
+
     /// Shows that something is going on, until the bar is dropped.
     pub fn spinner(&self, what: &str) -> Bar {
         let bar = if self.bars { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
@@ -63,6 +79,26 @@ impl Reporter {
 impl Default for Reporter {
     fn default() -> Reporter {
         Reporter::new()
+    }
+}
+
+/// Files being fetched, by several threads.
+#[derive(Debug)]
+pub struct Fetching {
+    bar: Bar,
+    what: String,
+    files: usize,
+}
+
+impl Fetching {
+    /// How many bytes of all are there.
+    pub fn set(&self, bytes: u64) {
+        self.bar.set(bytes);
+    }
+
+    /// How many files are done.
+    pub fn files(&self, done: u64) {
+        self.bar.say(format!("{done}/{} {}", self.files, self.what));
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Stop after this step and print the path of its artifact
     #[arg(long, value_name = "STEP", default_value = "warm-base")]
     until: Target,
+    /// Fetch nothing: use what was fetched before, and name all that is missing
+    #[arg(long)]
+    offline: bool,
     /// Do every step again, and say whether the same bytes came out
     #[arg(long)]
     rebuild: bool,
@@ -37,13 +40,14 @@ impl Args {
         let mirrors = Mirrors::of_host();
         let lock = match Lock::read(&file.lock_path(), &file.recipe)? {
             Some(lock) => lock,
-            None => make_lock(&file, &store, &mirrors, &reporter)?,
+            None => make_lock(&file, &store, &mirrors, self.offline, &reporter)?,
         };
         let build = Build {
             file: &file,
             lock: &lock,
             store: &store,
             mirrors: &mirrors,
+            offline: self.offline,
             rebuild: self.rebuild,
             reporter,
         };

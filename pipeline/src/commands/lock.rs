@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// The directory of artifacts, whose cache is used [default: as for `build`]
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Fetch nothing: use the lists of packages that were fetched last
+    #[arg(long)]
+    offline: bool,
 }
 
 impl Args {
@@ -28,7 +31,7 @@ impl Args {
         let store = open_store(self.store.as_deref(), &self.recipe)?;
         // An earlier lock only serves to tell what changed; one that cannot be read is what this command mends.
         let earlier = Lock::read(&file.lock_path(), &file.recipe).ok().flatten();
-        let lock = make_lock(&file, &store, &Mirrors::of_host(), &reporter)?;
+        let lock = make_lock(&file, &store, &Mirrors::of_host(), self.offline, &reporter)?;
         if let Some(earlier) = earlier {
             let changes = lock.changes_since(&earlier);
             if changes.is_empty() {

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use store::Store;
 
 use crate::debian::archive;
+use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
 use crate::error::Result;
 use crate::lock::Lock;
@@ -36,11 +37,13 @@ Exit codes:
   3  the network or the mirror failed
   4  a signature or hash is wrong, or something fetched is malformed
   5  a step of the build or the capture failed
+  130  interrupted (129, 143: likewise, by SIGHUP or SIGTERM)
 
 Environment:
   SAMOVAR_DEBIAN_MIRROR           a mirror of the Debian archive (default: the one in this host's apt sources)
   SAMOVAR_DEBIAN_SECURITY_MIRROR  a mirror of the security archive (default: likewise)
   SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: the host's debian-archive-keyring)
+  SAMOVAR_FETCH_TIMEOUT           how many seconds a silent mirror is waited for (default: 30)
   http_proxy, https_proxy, no_proxy";
 
 #[derive(Debug, Subcommand)]
@@ -80,11 +83,18 @@ fn default_store(recipe: &Path) -> PathBuf {
 }
 
 /// Makes a recipe's lock anew from what the archive has now.
-fn make_lock(file: &RecipeFile, store: &Store, mirrors: &Mirrors, reporter: &Reporter) -> Result<Lock> {
+fn make_lock(
+    file: &RecipeFile,
+    store: &Store,
+    mirrors: &Mirrors,
+    offline: bool,
+    reporter: &Reporter,
+) -> Result<Lock> {
     reporter.line("reading the archive's lists of packages");
     // The host's clock decides whether lists and keys are still valid; it reaches no artifact.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let (index, suites) = archive::index(store, &file.recipe.debian, mirrors, now, reporter)?;
+    let (index, suites) =
+        archive::index(store, &file.recipe.debian, &Fetcher::new(mirrors, offline, *reporter), now)?;
     let lock = Lock::resolve(&file.recipe, &index, &suites)?;
     let path = file.lock_path();
     lock.write(&path)?;

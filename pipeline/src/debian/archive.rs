@@ -5,14 +5,13 @@ use std::fs::File;
 use store::{Hash, Store};
 
 use super::compression::{Compression, read_to_limit};
-use super::fetch::{Fetcher, Pinned};
+use super::fetch::{FetchError, Fetcher, Pinned};
 use super::inrelease::Keyring;
 use super::packages::Index;
-use super::release::Release;
-use super::sources::{Archive, Mirrors};
+use super::release::{self, Release};
+use super::sources::Archive;
 use crate::error::{Error, IoContext, Result};
 use crate::recipe::Debian;
-use crate::reporter::Reporter;
 
 /// No InRelease file comes near this.
 const MAX_INRELEASE: u64 = 8 << 20;
@@ -40,42 +39,98 @@ fn suites(release: &str) -> [(Archive, String); 3] {
 }
 
 /// Fetches and verifies the lists of packages of a release. `now` is in seconds since 1970.
-pub fn index(
-    store: &Store,
-    debian: &Debian,
-    mirrors: &Mirrors,
-    now: u64,
-    reporter: &Reporter,
-) -> Result<(Index, Vec<Suite>)> {
-    const NO_SUITE: &str = "check the release's name in the recipe, or try another mirror";
+pub fn index(store: &Store, debian: &Debian, fetcher: &Fetcher, now: u64) -> Result<(Index, Vec<Suite>)> {
     const NO_LIST: &str = "the mirror is being updated or is incomplete: run it again later, or try another";
     let keyring = Keyring::of_host()?;
-    let fetcher = Fetcher::new();
-    let mut index = Index::default();
-    let mut found = Vec::new();
-    for (archive, suite) in suites(&debian.release) {
+    let mut releases = Vec::new();
+    for (archive, suite, message) in in_releases(store, debian, fetcher)? {
         let what = format!("{} {suite} InRelease", archive.name());
-        let url = mirrors.url(archive, &format!("dists/{suite}/InRelease"))?;
-        let message = fetcher.small(&url, MAX_INRELEASE, NO_SUITE)?;
         let text = keyring.verified_text(&what, &message, now)?;
         let release = Release::parse(&what, &text, &suite, &debian.components, now)?;
-        for list in &release.lists {
-            let what = format!("{suite} {}", list.path);
-            let url = mirrors.url(archive, &format!("dists/{suite}/{}", list.path))?;
-            let pinned = Pinned { url: &url, size: list.size, sha256: list.sha256, missing_hint: NO_LIST };
-            let bar = reporter.bar(&format!("{suite} packages"), list.size);
-            let path = fetcher.pinned(store, &pinned, &mut |done| bar.set(done))?;
-            drop(bar);
-            let packed = File::open(&path).at(&path)?;
-            let text = Compression::Xz
-                .decode(packed)
-                .and_then(|reader| read_to_limit(reader, list.plain_size))
-                .map_err(|error| Error::malformed(&what, error))?;
-            let text = String::from_utf8(text).map_err(|error| Error::malformed(&what, error))?;
-            index.add(&what, &text, archive, &suite)?;
-        }
-        found.push(Suite { archive, name: suite, date: release.date, in_release: Hash::of(&message) });
+        no_older_than_before(store, &keyring, &what, &release, now)?;
+        // Only what is good is remembered: it is what the next one is compared with.
+        store.remember(&what, &message)?;
+        releases.push((archive, suite, release, Hash::of(&message)));
+    }
+    let lists = || {
+        releases.iter().flat_map(|(archive, suite, release, _)| {
+            release.lists.iter().map(move |list| (*archive, suite, list))
+        })
+    };
+    let names: Vec<(String, String)> = lists()
+        .map(|(_, suite, list)| (format!("{suite} {}", list.path), format!("dists/{suite}/{}", list.path)))
+        .collect();
+    let pinned: Vec<Pinned> = lists()
+        .zip(&names)
+        .map(|((archive, _, list), (name, path))| Pinned {
+            name,
+            archive,
+            path,
+            size: list.size,
+            sha256: list.sha256,
+        })
+        .collect();
+    let paths = fetcher.all(store, "lists of packages", &pinned, NO_LIST)?;
+    let mut index = Index::default();
+    for (((archive, suite, list), (what, _)), path) in lists().zip(&names).zip(&paths) {
+        let packed = File::open(path).at(path)?;
+        let text = Compression::Xz
+            .decode(packed)
+            .and_then(|reader| read_to_limit(reader, list.plain_size))
+            .map_err(|error| Error::malformed(what, error))?;
+        let text = String::from_utf8(text).map_err(|error| Error::malformed(what, error))?;
+        index.add(what, &text, archive, suite)?;
     }
     index.finish()?;
-    Ok((index, found))
+    let suite = |(archive, name, release, in_release): (_, _, Release, _)| Suite {
+        archive,
+        name,
+        date: release.date,
+        in_release,
+    };
+    Ok((index, releases.into_iter().map(suite).collect()))
+}
+
+/// The InRelease files of a release's suites, unverified: from the mirror, or, offline, as they were last fetched.
+fn in_releases(store: &Store, debian: &Debian, fetcher: &Fetcher) -> Result<Vec<(Archive, String, Vec<u8>)>> {
+    const NO_SUITE: &str = "check the release's name in the recipe, or try another mirror";
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    for (archive, suite) in suites(&debian.release) {
+        let what = format!("{} {suite} InRelease", archive.name());
+        if fetcher.is_offline() {
+            match store.remembered(&what, MAX_INRELEASE)? {
+                Some(message) => found.push((archive, suite, message)),
+                None => missing.push(what),
+            }
+        } else {
+            let path = format!("dists/{suite}/InRelease");
+            found.push((archive, suite, fetcher.small(archive, &path, MAX_INRELEASE, NO_SUITE)?));
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(found),
+        false => Err(FetchError::Offline { names: missing }.into()),
+    }
+}
+
+/// Refuses a list that is older than one that this store has seen: its signature is good, but a mirror that
+/// goes back in time keeps security updates away.
+fn no_older_than_before(
+    store: &Store,
+    keyring: &Keyring,
+    what: &str,
+    release: &Release,
+    now: u64,
+) -> Result<()> {
+    let Some(before) = store.remembered(what, MAX_INRELEASE)? else { return Ok(()) };
+    // What cannot be verified any more, as by another keyring, says nothing.
+    let Ok(text) = keyring.verified_text(what, &before, now) else { return Ok(()) };
+    match release::date_of(&text) {
+        Some((date, seconds)) if seconds > release.seconds => Err(release::stale(
+            what,
+            format!("is of {}, older than the one of {date} that was fetched before", release.date),
+        )),
+        _ => Ok(()),
+    }
 }

@@ -13,6 +13,8 @@ const MAX_LIST: u64 = 512 << 20;
 pub struct Release {
     /// When it was made, as written.
     pub date: String,
+    /// The same in seconds since 1970.
+    pub seconds: u64,
     /// The lists of packages, one for each component asked for.
     pub lists: Vec<PackageList>,
 }
@@ -47,7 +49,8 @@ impl Release {
         let date = release.get("date").ok_or_else(|| malformed("has no Date".into()))?;
         let seconds =
             |text: &str| date::parse(text).ok_or_else(|| malformed(format!("has no date in {text:?}")));
-        if seconds(date)? > now + 86_400 {
+        let made = seconds(date)?;
+        if made > now + 86_400 {
             return Err(stale(what, format!("is of {date}, which is to come")));
         }
         if let Some(until) = release.get("valid-until")
@@ -83,11 +86,18 @@ impl Release {
             Ok(PackageList { path, size, sha256, plain_size })
         };
         let lists = components.iter().map(list).collect::<Result<_>>()?;
-        Ok(Release { date: date.to_owned(), lists })
+        Ok(Release { date: date.to_owned(), seconds: made, lists })
     }
 }
 
-fn stale(what: &str, reason: String) -> Error {
+/// When a verified Release file was made, whatever else it says: as written, and in seconds since 1970.
+pub fn date_of(text: &str) -> Option<(String, u64)> {
+    let paragraphs = deb822::paragraphs(text).ok()?;
+    let date = paragraphs.first()?.get("date")?;
+    Some((date.to_owned(), date::parse(date)?))
+}
+
+pub(super) fn stale(what: &str, reason: String) -> Error {
     let hint = "the mirror may be out of date or hostile, or this host's clock wrong; try another mirror";
     Error::Verification { what: what.into(), reason, hint }
 }

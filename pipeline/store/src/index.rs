@@ -64,6 +64,36 @@ impl Store {
         Ok(target)
     }
 
+    /// Puts small bytes into the cache, as what was last fetched under a name.
+    pub fn remember(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let hash = Hash::of(bytes);
+        let scratch = self.scratch()?;
+        let mut file = scratch.create("fetched")?;
+        file.write_all(bytes).at(file.path())?;
+        file.finish()?;
+        self.keep(&scratch, "fetched", &hash)?;
+        self.point(&self.fetched_path(name), &hash)
+    }
+
+    /// What was last fetched under a name, if it is still here and no longer than `limit`.
+    pub fn remembered(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let Some(hash) = self.pointer(&self.fetched_path(name))? else { return Ok(None) };
+        let path = self.dir().join("cache").join(hash.to_string());
+        match fs::metadata(&path) {
+            Ok(meta) if meta.len() <= limit => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(&path, error)),
+        }
+        let bytes = fs::read(&path).at(&path)?;
+        Ok((Hash::of(&bytes) == hash).then_some(bytes))
+    }
+
+    fn fetched_path(&self, name: &str) -> PathBuf {
+        // Hashed, since a name may be anything.
+        self.dir().join("fetched").join(Hash::of(name.as_bytes()).to_string())
+    }
+
     fn pointer(&self, path: &Path) -> Result<Option<Hash>> {
         match fs::read_to_string(path) {
             // A pointer that cannot be read leads nowhere; what it led to can be built again.

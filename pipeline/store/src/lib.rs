@@ -11,6 +11,8 @@
 //!   names/<name>         the hash of the latest artifact of that name
 //!   keys/<sha256>        what came out of the build step with this key
 //!   cache/<sha256>       bytes fetched from elsewhere, kept because mirrors drop old versions
+//!   partial/<sha256>     the beginning of such bytes, to go on from after a break
+//!   fetched/<sha256>     the hash of what was last fetched under the name that this is the hash of
 //!   .staging/            what is being written; a dead process's leavings are removed at the next open
 //! ```
 //!
@@ -22,12 +24,14 @@ mod error;
 mod hash;
 mod index;
 mod manifest;
+mod partial;
 mod staging;
 
 pub use artifact::Artifact;
 pub use error::{Error, Result};
 pub use hash::{Hash, HashParseError, Hasher, hash_file};
 pub use manifest::{FileEntry, Kind, MANIFEST, Manifest};
+pub use partial::Partial;
 pub use staging::{Scratch, StagedFile, Staging};
 
 use std::fs;
@@ -45,7 +49,7 @@ impl Store {
     /// Opens the store in `dir`, which is made if it is missing, and clears what dead processes left.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Store> {
         let dir = dir.into();
-        for sub in ["", "names", "keys", "cache", ".staging"] {
+        for sub in ["", "names", "keys", "cache", "partial", "fetched", ".staging"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).at(&path)?;
         }

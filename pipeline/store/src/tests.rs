@@ -240,6 +240,20 @@ fn the_cache_checks_what_it_gives() {
 }
 
 #[test]
+fn the_last_fetched_is_remembered() {
+    let (_dir, store) = store();
+    assert_eq!(store.remembered("a/b InRelease", 10).unwrap(), None);
+    store.remember("a/b InRelease", b"old").unwrap();
+    store.remember("a/b InRelease", b"new").unwrap();
+    assert_eq!(store.remembered("a/b InRelease", 10).unwrap().as_deref(), Some(&b"new"[..]));
+    assert_eq!(store.remembered("a/b InRelease", 2).unwrap(), None, "longer than it may be");
+    assert_eq!(store.remembered("other", 10).unwrap(), None);
+    let path = store.cached(&Hash::of(b"new"), 3).unwrap().unwrap();
+    fs::write(&path, "nev").unwrap();
+    assert_eq!(store.remembered("a/b InRelease", 10).unwrap(), None, "not what it was");
+}
+
+#[test]
 fn a_full_disk_is_said_to_be_full() {
     let error = Error::io(Path::new("x"), std::io::ErrorKind::StorageFull.into());
     assert!(matches!(error, Error::NoSpace { .. }));

@@ -85,12 +85,24 @@ impl Archive {
                 packed.len(),
                 p = "main/binary-arm64/Packages"
             ));
-            let signed = CleartextSignedMessage::sign(OsRng, &release, &key.primary_key, &Password::empty());
-            let signed = signed.unwrap().to_armored_bytes(None.into()).unwrap();
-            files.insert(format!("{archive}/dists/{suite}/InRelease"), signed);
+            files.insert(format!("{archive}/dists/{suite}/InRelease"), signed(&key, &release));
             files.insert(format!("{archive}/dists/{suite}/main/binary-arm64/Packages.xz"), packed);
         }
         Archive { key, files }
+    }
+
+    /// The same archive with Release files of another day, by the same key.
+    pub fn of_day(&self, day: &str) -> Archive {
+        let mut files = self.files.clone();
+        for (path, bytes) in &mut files {
+            if path.ends_with("InRelease") {
+                let (message, _) =
+                    CleartextSignedMessage::from_string(std::str::from_utf8(bytes).unwrap()).unwrap();
+                let text = message.signed_text().replace("01 Jan 2025", day).replace("\r\n", "\n");
+                *bytes = signed(&self.key, &text);
+            }
+        }
+        Archive { key: self.key.clone(), files }
     }
 
     pub fn keyring(&self) -> Vec<u8> {
@@ -100,6 +112,11 @@ impl Archive {
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         self.files.clone()
     }
+}
+
+fn signed(key: &SignedSecretKey, text: &str) -> Vec<u8> {
+    let message = CleartextSignedMessage::sign(OsRng, text, &key.primary_key, &Password::empty());
+    message.unwrap().to_armored_bytes(None.into()).unwrap()
 }
 
 type Contents = Vec<(&'static str, Vec<u8>)>;
@@ -122,10 +139,21 @@ fn packages() -> Vec<(&'static str, &'static str, Contents)> {
             ],
         ),
         ("busybox-static", "", vec![("./usr/bin/busybox", b"busybox".to_vec())]),
-        ("tool", "libtest (>= 1), busybox-static", vec![("./usr/bin/tool", vec![7; 100_000])]),
+        ("tool", "libtest (>= 1), busybox-static", vec![("./usr/bin/tool", noise(3 << 20))]),
         ("libtest", "", vec![("./usr/lib/libtest.so", b"library".to_vec())]),
         ("unhappy", "absent", vec![]),
     ]
+}
+
+/// Bytes that cannot be compressed.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        // Knuth's MMIX generator; its upper bits are good enough.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..count).map(|_| next()).collect()
 }
 
 /// The smallest ELF file with a `.modinfo` section.
@@ -180,15 +208,52 @@ fn deb(contents: &Contents) -> Vec<u8> {
 }
 
 /// How the server answers requests for a file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Status(u16),
+    /// Half of what is asked for, then no more.
     Half,
     HalfOnce,
+    /// Half of it; whoever asks for the rest gets all.
+    HalfWithoutRanges,
+    /// Half of it; whoever asks for the rest gets another part.
+    WrongRange,
+    /// All of it, and whoever asks for a part is told that there is no such part.
+    NoRange,
     ErrorOnce,
+    /// One changed byte.
     Flipped,
+    /// One byte too many.
     Longer,
+    /// One byte too few, and a length that agrees.
+    Shorter,
+    /// Says that it is longer than what it sends.
+    Boastful,
+    /// No length, and no end.
+    Endless,
+    /// A header without end.
+    EndlessHeader,
+    /// Nothing, for ever.
+    Silent,
+    /// The beginning, then nothing for ever.
+    Stalling,
+    /// A byte now and then.
+    Trickling,
+    /// All of it, but so slowly that there is time to interrupt.
+    Slow,
+    /// To another place that sends back.
+    RedirectForEver,
+    /// To where there is nothing.
+    RedirectNowhere,
     Unsigned,
+}
+
+impl Answer {
+    /// Whether it is given once only.
+    fn is_once(self) -> bool {
+        use Answer::*;
+        matches!(self, HalfOnce | ErrorOnce)
+    }
 }
 
 #[derive(Default)]
@@ -197,6 +262,8 @@ struct State {
     /// The answer to requests whose path has this in it.
     spoilt: Vec<(String, Answer)>,
     requests: usize,
+    /// What the requests for ranges began with.
+    ranges: Vec<u64>,
 }
 
 /// A server on this host, for as long as the test runs.
@@ -232,6 +299,21 @@ impl Mirror {
         state.spoilt.push((path.to_owned(), answer));
     }
 
+    /// From now on, these files are served.
+    pub fn put(&mut self, files: BTreeMap<String, Vec<u8>>) {
+        self.state.lock().unwrap().files = files;
+    }
+
+    /// From now on, all is answered as it should be.
+    pub fn repent(&mut self) {
+        self.state.lock().unwrap().spoilt.clear();
+    }
+
+    /// Where the requests for the rest of a file began so far.
+    pub fn ranges(&self) -> Vec<u64> {
+        self.state.lock().unwrap().ranges.clone()
+    }
+
     pub fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
     }
@@ -241,17 +323,27 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut request = String::new();
     reader.read_line(&mut request)?;
+    let mut from = 0;
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
+        let lower = line.to_ascii_lowercase();
+        if let Some(range) = lower.strip_prefix("range: bytes=") {
+            from = range.trim_end().trim_end_matches('-').parse().unwrap();
+        }
         line.clear();
     }
     let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
     let (file, spoilt) = {
         let mut state = state.lock().unwrap();
         state.requests += 1;
+        if from > 0 {
+            state.ranges.push(from as u64);
+        }
         let at = state.spoilt.iter().position(|(part, _)| path.contains(part));
         let spoilt = at.map(|at| state.spoilt[at].1);
-        if let (Some(at), Some(Answer::HalfOnce | Answer::ErrorOnce)) = (at, spoilt) {
+        if let Some(at) = at
+            && spoilt.is_some_and(Answer::is_once)
+        {
             state.spoilt.remove(at);
         }
         (state.files.get(&path).cloned(), spoilt)
@@ -260,25 +352,101 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         Some(body) => (200, body),
         None => (404, Vec::new()),
     };
+    let whole = body.len();
     let mut sent = None;
+    let mut more = String::new();
+    let mut announced = None;
+    let pause = |milliseconds| std::thread::sleep(std::time::Duration::from_millis(milliseconds));
     match spoilt {
-        None => {}
+        None
+        | Some(
+            Answer::Stalling | Answer::Trickling | Answer::Slow | Answer::Endless | Answer::EndlessHeader,
+        ) => {}
         Some(Answer::Status(other)) => (status, body) = (other, Vec::new()),
         Some(Answer::ErrorOnce) => (status, body) = (503, Vec::new()),
-        Some(Answer::Half | Answer::HalfOnce) => sent = Some(body.len() / 2),
+        Some(Answer::NoRange) if from > 0 => (status, body, from) = (416, Vec::new(), 0),
+        Some(Answer::NoRange) => {}
+        Some(Answer::HalfWithoutRanges) if from > 0 => from = 0,
+        Some(Answer::WrongRange) if from > 0 => from -= 1,
+        Some(Answer::Half | Answer::HalfOnce | Answer::HalfWithoutRanges | Answer::WrongRange) => {
+            sent = Some((body.len() - from) / 2);
+        }
         Some(Answer::Flipped) => {
             let middle = body.len() / 2;
             body[middle] ^= 1;
         }
         Some(Answer::Longer) => body.push(0),
+        Some(Answer::Shorter) => drop(body.pop()),
+        Some(Answer::Boastful) => announced = Some(1 << 40),
+        Some(Answer::Silent) => {
+            pause(60_000);
+            return Ok(());
+        }
+        Some(Answer::RedirectForEver) => {
+            (status, body) = (302, Vec::new());
+            let turn = path.bytes().filter(|byte| *byte == b'?').count() % 2;
+            more = format!("Location: /{path}{}\r\n", if turn == 0 { "?" } else { "&" });
+        }
+        Some(Answer::RedirectNowhere) => {
+            (status, body) = (301, Vec::new());
+            more = "Location: ftp://there.test/x\r\n".to_owned();
+        }
         Some(Answer::Unsigned) => {
             let text = String::from_utf8(body).unwrap();
             let text = text.split("\n\n").nth(1).unwrap().split("-----BEGIN").next().unwrap();
             body = text.as_bytes().to_vec();
         }
     }
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(&body[..sent.unwrap_or(body.len())])?;
-    stream.flush()
+    if from > 0 && status == 200 && from < body.len() {
+        status = 206;
+        more = format!("Content-Range: bytes {from}-{}/{}\r\n", body.len() - 1, body.len().max(whole));
+        body.drain(..from);
+    }
+    let length = announced.unwrap_or(body.len());
+    let length = match spoilt {
+        Some(Answer::Endless) => String::new(),
+        _ => format!("Content-Length: {length}\r\n"),
+    };
+    let head = format!("HTTP/1.1 {status} X\r\n{length}{more}Connection: close\r\n\r\n");
+    match spoilt {
+        Some(Answer::EndlessHeader) => {
+            stream.write_all(b"HTTP/1.1 200 X\r\n")?;
+            loop {
+                stream.write_all(b"X-More: and more, and more, and more, and more\r\n")?;
+            }
+        }
+        Some(Answer::Endless) => {
+            stream.write_all(head.as_bytes())?;
+            loop {
+                stream.write_all(&body)?;
+            }
+        }
+        Some(Answer::Stalling) => {
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&body[..body.len() / 2])?;
+            pause(60_000);
+            Ok(())
+        }
+        Some(Answer::Trickling) => {
+            stream.write_all(head.as_bytes())?;
+            for byte in body {
+                stream.write_all(&[byte])?;
+                pause(100);
+            }
+            Ok(())
+        }
+        Some(Answer::Slow) => {
+            stream.write_all(head.as_bytes())?;
+            for part in body.chunks(body.len() / 8 + 1) {
+                pause(20);
+                stream.write_all(part)?;
+            }
+            Ok(())
+        }
+        _ => {
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&body[..sent.unwrap_or(body.len())])?;
+            stream.flush()
+        }
+    }
 }
