@@ -212,6 +212,8 @@ impl Measure {
         let _ = tree.walk_all(&mut |_, id, node| {
             if seen.insert(id) {
                 measure.inodes += 1;
+                // What does not fit into an inode has a block of its own; a file's capabilities fit.
+                measure.data_blocks += u64::from(!node.xattrs.is_empty());
                 measure.data_blocks += match &node.kind {
                     Kind::File(content) => content.len().div_ceil(BLOCK),
                     // A link of 60 bytes or more has a block of its own.
@@ -250,6 +252,9 @@ fn declare(tree: &Tree, options: Options) -> mkext4::Result<(mkext4::Layout, Fil
         let meta = Meta::new(mode, uid, gid, (TIME, 0));
         let Some((parent, name)) = path.rsplit_once('/') else {
             parents.insert(String::new(), mkext4::ROOT);
+            for (name, value) in &node.xattrs {
+                builder.set_xattr(mkext4::ROOT, name, value)?;
+            }
             return builder.set_meta(mkext4::ROOT, meta);
         };
         // `walk_all` shows a directory before what is in it.
@@ -280,6 +285,9 @@ fn declare(tree: &Tree, options: Options) -> mkext4::Result<(mkext4::Layout, Fil
             }
             Kind::Fifo => builder.mknod(parent, name, meta, SpecialKind::Fifo)?,
         };
+        for (name, value) in &node.xattrs {
+            builder.set_xattr(handle, name, value)?;
+        }
         handles.insert(id, handle);
         Ok(())
     })?;

@@ -68,8 +68,16 @@ impl Kind {
 pub struct Node {
     /// Its mode and owner.
     pub attributes: Attributes,
+    /// Its extended attributes, such as a program's capabilities (`security.capability`), by their full names.
+    pub xattrs: BTreeMap<String, Vec<u8>>,
     /// What it is.
     pub kind: Kind,
+}
+
+impl Node {
+    fn new(attributes: Attributes, kind: Kind) -> Node {
+        Node { attributes, xattrs: BTreeMap::new(), kind }
+    }
 }
 
 /// Why something has no place in a tree.
@@ -104,7 +112,7 @@ const ROOT: NodeId = NodeId(0);
 impl Tree {
     /// A tree of only a root.
     pub fn new() -> Tree {
-        Tree { nodes: vec![Node { attributes: Attributes::root(0o755), kind: Kind::directory() }] }
+        Tree { nodes: vec![Node::new(Attributes::root(0o755), Kind::directory())] }
     }
 
     /// The root directory.
@@ -191,7 +199,7 @@ impl Tree {
         for name in directories {
             let here = trail.last().copied().unwrap_or(ROOT);
             if self.entry(here, name).is_none() {
-                let node = Node { attributes: Attributes::root(0o755), kind: Kind::directory() };
+                let node = Node::new(Attributes::root(0o755), Kind::directory());
                 let id = self
                     .attach(here, name, node)
                     .map_err(|reason| TreeError { path: path.into(), reason })?;
@@ -226,7 +234,7 @@ impl Tree {
         }
         let (parent, name) = self.place(path)?;
         let Some(existing) = self.entry(parent, name) else {
-            let node = Node { attributes, kind: Kind::directory() };
+            let node = Node::new(attributes, Kind::directory());
             return self.attach(parent, name, node).map_err(|reason| TreeError { path: path.into(), reason });
         };
         match &self.node(existing).kind {
@@ -252,7 +260,7 @@ impl Tree {
                 _ => refuse(path, "is there already"),
             };
         }
-        self.attach(parent, name, Node { attributes, kind })
+        self.attach(parent, name, Node::new(attributes, kind))
             .map_err(|reason| TreeError { path: path.into(), reason })
     }
 
@@ -263,7 +271,7 @@ impl Tree {
         if existing.is_some_and(|id| matches!(self.node(id).kind, Kind::Directory(_))) {
             return refuse(path, "is a directory elsewhere");
         }
-        self.attach(parent, name, Node { attributes, kind })
+        self.attach(parent, name, Node::new(attributes, kind))
             .map_err(|reason| TreeError { path: path.into(), reason })
     }
 
@@ -314,6 +322,9 @@ impl Tree {
             };
             seen.entry(id).or_insert_with(|| path.to_owned());
             hasher.update(format!("{path:?} {mode:o} {uid} {gid} {what}\n").as_bytes());
+            for (name, value) in &node.xattrs {
+                hasher.update(format!("xattr {name:?} {} {}\n", value.len(), Hash::of(value)).as_bytes());
+            }
             io::Result::Ok(())
         })?;
         Ok(hasher.finish())
@@ -541,7 +552,13 @@ mod tests {
             change(&mut tree);
             tree.digest().unwrap()
         };
-        let changes: [&dyn Fn(&mut Tree); 7] = [
+        let xattr = |tree: &mut Tree, value: &[u8]| {
+            let id = tree.find("/a").unwrap();
+            tree.node_mut(id).xattrs.insert("user.x".into(), value.into());
+        };
+        let changes: [&dyn Fn(&mut Tree); 9] = [
+            &|tree| xattr(tree, b""),
+            &|tree| xattr(tree, b"1"),
             &|_| {},
             &|tree| assert!(tree.replace("/a", A, file("y")).is_ok()),
             &|tree| assert!(tree.replace("/a", Attributes::root(0o600), file("x")).is_ok()),

@@ -2,6 +2,7 @@
 //!
 //! Only the data are looked at; maintainer scripts are never run.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -30,17 +31,23 @@ pub fn unpack(
     })
 }
 
+/// Why a package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
-enum UnpackError {
+#[non_exhaustive]
+pub enum UnpackError {
+    /// It cannot be read to its end, or what is read cannot be kept.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// Something in it has no place in a tree.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// It is not of the form that packages have.
     #[error("{0}")]
     Form(&'static str),
 }
 
-fn unpack_from(
+/// Unpacks a package that is read from anywhere.
+pub fn unpack_from(
     reader: impl Read,
     tree: &mut Tree,
     spool: &Arc<Spool>,
@@ -71,6 +78,7 @@ fn place(
     if !wanted(&path) {
         return Ok(());
     }
+    let xattrs = xattrs(&mut entry)?;
     let header = entry.header();
     let id = |value: u64| u32::try_from(value).map_err(|_| UnpackError::Form("has an owner out of range"));
     let attributes = Attributes {
@@ -87,32 +95,49 @@ fn place(
         text(bytes.into_owned())
     };
     use tar::EntryType;
-    match header.entry_type() {
-        EntryType::Directory => tree.make_directory(&path, attributes).map(drop)?,
+    let node = match header.entry_type() {
+        EntryType::Directory => tree.make_directory(&path, attributes)?,
         EntryType::Regular | EntryType::Continuous => {
             let content = spool.take(&mut entry, MAX_UNPACKED)?;
-            tree.add(&path, attributes, Kind::File(content))?;
+            tree.add(&path, attributes, Kind::File(content))?
         }
         EntryType::Symlink => {
             let target = target(&entry)?;
             if target.is_empty() {
                 return Err(UnpackError::Form("has a link without a target"));
             }
-            tree.add(&path, attributes, Kind::Symlink(target))?;
+            tree.add(&path, attributes, Kind::Symlink(target))?
         }
-        EntryType::Link => tree.link(&path, &target(&entry)?)?,
+        // Whatever it is a name of has its attributes from where it is first.
+        EntryType::Link => return Ok(tree.link(&path, &target(&entry)?)?),
         EntryType::Char => {
             let (major, minor) = device(header)?;
-            tree.add(&path, attributes, Kind::Character(major, minor))?;
+            tree.add(&path, attributes, Kind::Character(major, minor))?
         }
         EntryType::Block => {
             let (major, minor) = device(header)?;
-            tree.add(&path, attributes, Kind::Block(major, minor))?;
+            tree.add(&path, attributes, Kind::Block(major, minor))?
         }
-        EntryType::Fifo => tree.add(&path, attributes, Kind::Fifo).map(drop)?,
+        EntryType::Fifo => tree.add(&path, attributes, Kind::Fifo)?,
+        // For all entries that follow; nothing in it is of use here.
+        EntryType::XGlobalHeader => return Ok(()),
         _ => return Err(UnpackError::Form("has an entry of an unknown sort")),
-    }
+    };
+    tree.node_mut(node).xattrs.extend(xattrs);
     Ok(())
+}
+
+/// The extended attributes of an entry, as GNU tar and libarchive write them. dpkg itself makes packages without;
+/// others may not.
+fn xattrs(entry: &mut tar::Entry<'_, impl Read>) -> Result<BTreeMap<String, Vec<u8>>, UnpackError> {
+    let mut found = BTreeMap::new();
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        if let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) {
+            found.insert(name.to_owned(), extension.value_bytes().to_vec());
+        }
+    }
+    Ok(found)
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, UnpackError> {

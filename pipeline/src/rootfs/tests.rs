@@ -7,6 +7,9 @@ use super::*;
 
 const A: Attributes = Attributes { mode: 0o644, uid: 0, gid: 0 };
 
+/// `cap_net_raw+ep` as Linux keeps it (struct vfs_cap_data, version 2 with the effective bit).
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 fn file(bytes: &[u8]) -> Kind {
     Kind::File(Content::Memory(bytes.into()))
 }
@@ -16,6 +19,10 @@ fn sample() -> Tree {
     let mut tree = base().unwrap();
     tree.add("/bin/busybox", Attributes::root(0o4755), file(&[7; 10_000])).unwrap();
     tree.link("/usr/bin/again", "/usr/bin/busybox").unwrap();
+    let busybox = tree.find("/bin/busybox").unwrap();
+    tree.node_mut(busybox).xattrs.insert("security.capability".into(), CAPABILITY.into());
+    let root = tree.root();
+    tree.node_mut(root).xattrs.insert("user.large".into(), vec![b'x'; 300]);
     tree.add("/etc/hostname", A, file(b"samovar\n")).unwrap();
     tree.add("/etc/empty", A, file(b"")).unwrap();
     tree.add("/long", Attributes::root(0o777), Kind::Symlink("x".repeat(200))).unwrap();
@@ -76,6 +83,30 @@ fn e2fsck_has_nothing_to_say() {
         return;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Read by e2fsprogs' own debugger: the other reader knows none.
+#[test]
+fn extended_attributes_are_there() {
+    let (dir, path, _) = image(&sample());
+    for (file, name, value) in
+        [("/usr/bin/busybox", "security.capability", &CAPABILITY[..]), ("/", "user.large", &[b'x'; 300])]
+    {
+        let out = dir.path().join("value");
+        let request = format!("ea_get -f {} {file} {name}", out.display());
+        let output = ["debugfs", "/sbin/debugfs", "/usr/sbin/debugfs"]
+            .iter()
+            .find_map(|program| Command::new(program).args(["-R", &request]).arg(&path).output().ok());
+        let Some(output) = output else {
+            eprintln!("no debugfs on this host");
+            return;
+        };
+        assert!(
+            fs::read(&out).is_ok_and(|found| found == value),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
 }
 
 #[test]

@@ -111,6 +111,24 @@ fn files_of_each_sort() {
 }
 
 #[test]
+fn extended_attributes_come_along() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut file = header(tar::EntryType::Regular, "./usr/bin/ping", 2);
+    file.set_cksum();
+    let extensions = [("SCHILY.xattr.security.capability", &b"\x01\0\0\x02"[..]), ("mtime", b"1.5")];
+    builder.append_pax_extensions(extensions).unwrap();
+    builder.append(&file, &b"hi"[..]).unwrap();
+    let mut other = header(tar::EntryType::Regular, "./usr/bin/x", 2);
+    other.set_cksum();
+    builder.append(&other, &b"hi"[..]).unwrap();
+    let tree = unpacked(&package(&builder.into_inner().unwrap())).unwrap();
+    let xattrs = |path: &str| tree.node(tree.find(path).unwrap()).xattrs.clone();
+    let expected = BTreeMap::from([("security.capability".to_owned(), b"\x01\0\0\x02".to_vec())]);
+    assert_eq!(xattrs("/usr/bin/ping"), expected);
+    assert!(xattrs("/usr/bin/x").is_empty());
+}
+
+#[test]
 fn hostile_paths_are_refused() {
     for path in ["../evil", "./../evil", "usr/../../evil", "./usr/../evil"] {
         let error = unpacked(&package(&tar_of(&[Item::File(path, b"x")]))).expect_err(path);
