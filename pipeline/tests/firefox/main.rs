@@ -2,7 +2,8 @@
 //! would use it. What is on the screen is told by the colours that the guest's own pages have
 //! (`guest-rootfs/browser/usr/share/samovar`).
 //!
-//! Needs the mirror, and minutes. With `SAMOVAR_FIREFOX=full` it resets a hundred times and opens four windows at once.
+//! Needs the mirror, and minutes. With `SAMOVAR_FIREFOX=full` it resets a hundred times and opens four windows at once;
+//! `SAMOVAR_FIREFOX_BASE=artifacts/<sha256>` names a warm base that is there already.
 
 #[path = "../end_to_end/display.rs"]
 mod display;
@@ -44,6 +45,9 @@ fn size<T>(quick: T, full: T) -> T {
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(base) = env::var_os("SAMOVAR_FIREFOX_BASE") {
+            return workspace().join(base);
+        }
         let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firefox");
         // What an earlier run left may be of another build of the engine, but for the packages.
         for entry in fs::read_dir(&store).into_iter().flatten().map(Result::unwrap) {
