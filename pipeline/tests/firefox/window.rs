@@ -141,7 +141,7 @@ fn a_person_uses_the_browser_in_its_window() {
     eprintln!("{report:#}");
 }
 
-/// Several windows of one base, side by side: what is typed in one is in no other.
+/// Several windows of one base, side by side: what is typed in one is in no other, and each says what it owns.
 #[test]
 fn several_windows_are_several_browsers() {
     let count = size(2, 4);
