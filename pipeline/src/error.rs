@@ -80,6 +80,9 @@ pub enum Error {
     /// The machine could not be brought to its warm state.
     #[error("capture: {0}")]
     Capture(#[from] CaptureError),
+    /// The guest that was shown ended badly.
+    #[error("{}", .0.message)]
+    Session(runner::error::Failure),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -91,6 +94,12 @@ pub enum Error {
         /// The system's own error.
         source: io::Error,
     },
+}
+
+impl From<runner::error::Failure> for Error {
+    fn from(failure: runner::error::Failure) -> Error {
+        Error::Session(failure)
+    }
 }
 
 impl Error {
@@ -120,6 +129,7 @@ impl Error {
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
             Error::Store(error) if error.is_damage() => 4,
             Error::Build { .. } | Error::Capture(_) => 5,
+            Error::Session(_) => 6,
             Error::Store(_) | Error::Io { .. } => 1,
         }
     }
@@ -152,6 +162,10 @@ impl Error {
                 "change what the recipe asks for in this step; nothing of the step was kept".into()
             }
             Error::Capture(error) => error.hint().to_owned(),
+            Error::Session(failure) => match &failure.hint {
+                Some(hint) => hint.clone(),
+                None => "`runner restore` with the artifact's path tries again".into(),
+            },
             Error::Store(error) => error.hint().to_owned(),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the path; those in a recipe start from the recipe's own directory".into()

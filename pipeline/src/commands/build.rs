@@ -1,6 +1,6 @@
 //! `samovar build`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{make_lock, open_store};
 use crate::build::{Build, Target};
@@ -31,27 +31,26 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let reporter = Reporter::new();
-        let file = RecipeFile::read(&self.recipe)?;
-        let store = open_store(self.store.as_deref(), &self.recipe)?;
-        let mirrors = Mirrors::of_host();
-        let lock = match Lock::read(&file.lock_path(), &file.recipe)? {
-            Some(lock) => lock,
-            None => make_lock(&file, &store, &mirrors, &reporter)?,
-        };
-        let build = Build {
-            file: &file,
-            lock: &lock,
-            store: &store,
-            mirrors: &mirrors,
-            rebuild: self.rebuild,
-            reporter,
-        };
-        let outcome = build.run(self.until)?;
-        if outcome.built.is_empty() {
-            reporter.line("up to date");
-        }
-        println!("{}", store.path_of(outcome.artifact.hash()).display());
+        let path = build(&self.recipe, self.store.as_deref(), self.until, self.rebuild)?;
+        println!("{}", path.display());
         Ok(())
     }
+}
+
+/// Builds `recipe` up to `until`; the path of the artifact.
+pub(super) fn build(recipe: &Path, store: Option<&Path>, until: Target, rebuild: bool) -> Result<PathBuf> {
+    let reporter = Reporter::new();
+    let file = RecipeFile::read(recipe)?;
+    let store = open_store(store, recipe)?;
+    let mirrors = Mirrors::of_host();
+    let lock = match Lock::read(&file.lock_path(), &file.recipe)? {
+        Some(lock) => lock,
+        None => make_lock(&file, &store, &mirrors, &reporter)?,
+    };
+    let build = Build { file: &file, lock: &lock, store: &store, mirrors: &mirrors, rebuild, reporter };
+    let outcome = build.run(until)?;
+    if outcome.built.is_empty() {
+        reporter.line("up to date");
+    }
+    Ok(store.path_of(outcome.artifact.hash()))
 }

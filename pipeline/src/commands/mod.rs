@@ -2,6 +2,7 @@
 
 mod build;
 mod lock;
+mod run;
 mod verify;
 
 use std::env;
@@ -36,6 +37,7 @@ Exit codes:
   3  the network or the mirror failed
   4  a signature or hash is wrong, or something fetched is malformed
   5  a step of the build or the capture failed
+  6  the guest that was shown ended badly, or there was no window for it
 
 Environment:
   SAMOVAR_DEBIAN_MIRROR           a mirror of the Debian archive (default: the one in this host's apt sources)
@@ -47,6 +49,7 @@ Environment:
 enum Command {
     Build(build::Args),
     Lock(lock::Args),
+    Run(run::Args),
     Verify(verify::Args),
 }
 
@@ -56,6 +59,7 @@ impl Cli {
         match self.command {
             Command::Build(args) => args.run(),
             Command::Lock(args) => args.run(),
+            Command::Run(args) => args.run(),
             Command::Verify(args) => args.run(),
         }
     }
