@@ -2,9 +2,23 @@
 //! All of it goes to standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// A number of bytes for people.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+/// How long before `now` it was `then`, in one unit.
+pub fn age(now: SystemTime, then: SystemTime) -> String {
+    match now.duration_since(then) {
+        Ok(age) => indicatif::HumanDuration(age).to_string(),
+        // Another host's clock.
+        Err(_) => "now".to_owned(),
+    }
+}
 
 /// Says what is going on.
 #[derive(Debug, Clone, Copy)]

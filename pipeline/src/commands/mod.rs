@@ -1,7 +1,12 @@
 //! The command line: one file for each command.
 
 mod build;
+mod cleanup;
+mod info;
+mod list;
 mod lock;
+mod path;
+mod rm;
 mod run;
 mod verify;
 
@@ -10,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
-use store::Store;
+use store::{Artifact, Store};
 
 use crate::debian::archive;
 use crate::debian::sources::Mirrors;
@@ -48,9 +53,14 @@ Environment:
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(build::Args),
-    Lock(lock::Args),
     Run(run::Args),
+    Lock(lock::Args),
+    List(list::Args),
+    Info(info::Args),
+    Path(path::Args),
     Verify(verify::Args),
+    Rm(rm::Args),
+    Cleanup(cleanup::Args),
 }
 
 impl Cli {
@@ -58,9 +68,14 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Build(args) => args.run(),
-            Command::Lock(args) => args.run(),
             Command::Run(args) => args.run(),
+            Command::Lock(args) => args.run(),
+            Command::List(args) => args.run(),
+            Command::Info(args) => args.run(),
+            Command::Path(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Rm(args) => args.run(),
+            Command::Cleanup(args) => args.run(),
         }
     }
 }
@@ -69,6 +84,25 @@ impl Cli {
 fn open_store(named: Option<&Path>, recipe: &Path) -> Result<Store> {
     let dir = named.map_or_else(|| default_store(recipe), Path::to_owned);
     Ok(Store::open(dir)?)
+}
+
+/// The store that was named, or else the workspace's, which must be there.
+fn existing_store(named: Option<&Path>) -> Result<Store> {
+    let dir = named.map_or_else(|| default_store(Path::new(".")), Path::to_owned);
+    Ok(Store::existing(dir)?)
+}
+
+/// The artifact that a person means: in a directory, or in the store that `store` gives, by name or hash.
+fn find(text: &str, store: impl FnOnce() -> Result<Store>) -> Result<Artifact> {
+    if Path::new(text).is_dir() {
+        return Ok(Artifact::open(text)?);
+    }
+    // What looks like a path is one.
+    if text.contains('/') {
+        return Err(store::Error::Missing { path: text.into() }.into());
+    }
+    let store = store()?;
+    Ok(store.load(&store.find(text)?)?)
 }
 
 /// The `artifacts` directory beside the `Cargo.toml` nearest above the current directory, or above the recipe;

@@ -3,6 +3,7 @@
 //!
 //! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
 
+mod artifacts;
 mod closing;
 mod contents;
 mod damage;
