@@ -27,6 +27,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The archive has not what the recipe's `[debian]` asks for.
+    #[error("{0}")]
+    NotOffered(String),
     /// There is nowhere to fetch packages from.
     #[error("no mirror of the {archive} archive is known")]
     NoMirror {
@@ -115,7 +118,8 @@ impl Error {
     /// How the program exits: see `samovar --help`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Recipe(_) | Error::Lock { .. } | Error::Unresolved(_) => 2,
+            Error::Recipe(_) | Error::Lock { .. } => 2,
+            Error::Unresolved(_) | Error::NotOffered(_) => 2,
             Error::NoMirror { .. } | Error::Fetch(_) => 3,
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
             Error::Store(error) if error.is_damage() => 4,
@@ -133,6 +137,7 @@ impl Error {
             Error::Lock { .. } => {
                 "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into()
             }
+            Error::NotOffered(_) => "change `release` or `components` in the recipe's [debian]".into(),
             Error::NoMirror { variable, .. } => {
                 format!("set {variable} to a mirror's URL, or run on a host whose apt sources name one")
             }

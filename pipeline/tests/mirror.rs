@@ -194,6 +194,17 @@ fn signed_but_for_another_suite_or_time() {
 }
 
 #[test]
+fn signed_but_without_what_is_asked_for() {
+    for (from, to, reason) in [
+        ("Components: main", "Components: contrib", "has no component main; there are contrib"),
+        ("Architectures: arm64", "Architectures: amd64", "has no packages for arm64"),
+    ] {
+        let bench = Bench::new(&Archive::with_release(|text| text.replace(from, to)));
+        bench.fails("rootfs", 2, reason);
+    }
+}
+
+#[test]
 fn a_lock_that_is_not_the_recipes() {
     let bench = Bench::new(&Archive::new());
     assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());

@@ -40,7 +40,7 @@ Exit codes:
 Environment:
   SAMOVAR_DEBIAN_MIRROR           a mirror of the Debian archive (default: the one in this host's apt sources)
   SAMOVAR_DEBIAN_SECURITY_MIRROR  a mirror of the security archive (default: likewise)
-  SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: the host's debian-archive-keyring)
+  SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: those of Debian 12 and 13, in this program)
   http_proxy, https_proxy, no_proxy";
 
 #[derive(Debug, Subcommand)]

@@ -78,7 +78,9 @@ impl Archive {
         ] {
             let packed = xz(list.as_bytes());
             let release = change(&format!(
-                "Codename: {suite}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nSHA256:\n {} {} {p}\n {} {} {p}.xz\n",
+                "Suite: {}\nCodename: {suite}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nArchitectures: arm64\n\
+                 Components: main\nSHA256:\n {} {} {p}\n {} {} {p}.xz\n",
+                suite.replace("trixie", "stable"),
                 Hash::of(list.as_bytes()),
                 list.len(),
                 Hash::of(&packed),
