@@ -129,12 +129,11 @@ impl Build<'_> {
         let inputs = match target {
             Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
             Target::Initramfs => {
-                let init = self.file.resolve(&recipe.initramfs.init);
                 json!({
                     "kernel": packages(Step::Kernel),
                     "packages": packages(Step::Initramfs),
                     "modules": recipe.initramfs.modules,
-                    "init": store::hash_file(&init)?.0,
+                    "init": Hash::of(&self.init()?),
                 })
             }
             Target::Rootfs => {
@@ -191,7 +190,7 @@ impl Build<'_> {
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
         let (tree, _spool) = self.unpack(Step::Kernel, Tree::new(), &wants)?;
         let (tree, _spool) = self.unpack(Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
-        let tree = initramfs::assemble(&tree, &self.file.resolve(&recipe.init), &recipe.modules)?;
+        let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
         let path = file.path().to_owned();
@@ -201,6 +200,12 @@ impl Build<'_> {
             [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
+    }
+
+    /// The initramfs's program.
+    fn init(&self) -> Result<Vec<u8>> {
+        let path = self.file.recipe.initramfs.init.as_deref();
+        initramfs::init(path.map(|path| self.file.resolve(path)).as_deref())
     }
 
     fn rootfs(&self) -> Result<Artifact> {

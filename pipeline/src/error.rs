@@ -19,6 +19,12 @@ pub enum Error {
     /// The recipe cannot be read or says something that cannot be done.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A file is in the way of one to be written.
+    #[error("{}: is there already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The lock cannot be read, or is not the recipe's.
     #[error("{}: {reason}", path.display())]
     Lock {
@@ -118,7 +124,7 @@ impl Error {
     /// How the program exits: see `samovar --help`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Recipe(_) | Error::Lock { .. } => 2,
+            Error::Recipe(_) | Error::Exists { .. } | Error::Lock { .. } => 2,
             Error::Unresolved(_) | Error::NotOffered(_) => 2,
             Error::NoMirror { .. } | Error::Fetch(_) => 3,
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
@@ -128,12 +134,27 @@ impl Error {
         }
     }
 
+    /// Says it on standard error: one line, the text that it speaks of if there is one, and what to do.
+    pub fn print(&self) {
+        let excerpt = self.excerpt().map(|text| format!("{text}\n")).unwrap_or_default();
+        eprintln!("error: {self}\n{excerpt}hint: {}", self.hint());
+    }
+
+    /// The text that the message speaks of, to be shown below it.
+    pub fn excerpt(&self) -> Option<&str> {
+        match self {
+            Error::Recipe(error) => error.excerpt(),
+            _ => None,
+        }
+    }
+
     /// What the reader of the message can do.
     pub fn hint(&self) -> String {
         match self {
             Error::Recipe(error) => {
                 error.hint().unwrap_or_else(|| "change the recipe there, and build again".into())
             }
+            Error::Exists { .. } => "give another name, or remove the file".into(),
             Error::Lock { .. } => {
                 "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into()
             }

@@ -1,7 +1,10 @@
 //! The command line: one file for each command.
 
 mod build;
+mod check;
 mod lock;
+mod new;
+mod schema;
 mod verify;
 
 use std::env;
@@ -45,18 +48,24 @@ Environment:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Build(build::Args),
+    New(new::Args),
+    Check(check::Args),
     Lock(lock::Args),
+    Build(build::Args),
     Verify(verify::Args),
+    Schema(schema::Args),
 }
 
 impl Cli {
     /// Does what the command line asks for.
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Build(args) => args.run(),
+            Command::New(args) => args.run(),
+            Command::Check(args) => args.run(),
             Command::Lock(args) => args.run(),
+            Command::Build(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Schema(args) => args.run(),
         }
     }
 }

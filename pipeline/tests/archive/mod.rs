@@ -127,6 +127,11 @@ fn packages() -> Vec<(&'static str, &'static str, Contents)> {
         ("tool", "libtest (>= 1), busybox-static", vec![("./usr/bin/tool", vec![7; 100_000])]),
         ("libtest", "", vec![("./usr/lib/libtest.so", b"library".to_vec())]),
         ("unhappy", "absent", vec![]),
+        (
+            "config",
+            "",
+            vec![("./etc/app/policies.json", b"{\"policies\": {\"A\": 1, \"B\": {\"C\": 2}}}".to_vec())],
+        ),
     ]
 }
 
