@@ -7,7 +7,8 @@ use store::Hash;
 
 use crate::capture::CaptureError;
 use crate::debian::fetch::FetchError;
-use crate::recipe::RecipeError;
+use crate::lock::LockedPackage;
+use crate::recipe::{RecipeError, RecipeFile};
 
 /// The result of a build's part.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,6 +33,16 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Locked packages that can be had neither from the mirror nor from the store's cache.
+    #[error("{}: the mirror no longer has {}", lock.display(), packages.join(", "))]
+    Gone {
+        /// The lock.
+        lock: PathBuf,
+        /// The packages, with their versions.
+        packages: Vec<String>,
+        /// The command that locks those that there are now.
+        command: String,
     },
     /// The archive has not what the recipe's `[debian]` asks for.
     #[error("{0}")]
@@ -116,6 +127,17 @@ impl Error {
         Error::Build { step, reason: reason.to_string() }
     }
 
+    /// Packages of a recipe's lock that can be had no longer.
+    pub fn gone(file: &RecipeFile, packages: &[&LockedPackage]) -> Error {
+        let named = |package: &&LockedPackage| format!("{} {}", package.name, package.version);
+        let names: Vec<&str> = packages.iter().map(|package| &*package.name).collect();
+        Error::Gone {
+            lock: file.lock_path(),
+            packages: packages.iter().map(named).collect(),
+            command: format!("samovar lock {} --update {}", file.path.display(), names.join(" ")),
+        }
+    }
+
     /// Something that is not of the form it should be.
     pub fn malformed(what: impl ToString, reason: impl ToString) -> Error {
         Error::Malformed { what: what.to_string(), reason: reason.to_string() }
@@ -126,7 +148,7 @@ impl Error {
         match self {
             Error::Recipe(_) | Error::Exists { .. } | Error::Lock { .. } => 2,
             Error::Unresolved(_) | Error::NotOffered(_) => 2,
-            Error::NoMirror { .. } | Error::Fetch(_) => 3,
+            Error::NoMirror { .. } | Error::Fetch(_) | Error::Gone { .. } => 3,
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
             Error::Store(error) if error.is_damage() => 4,
             Error::Build { .. } | Error::Capture(_) => 5,
@@ -156,7 +178,11 @@ impl Error {
             }
             Error::Exists { .. } => "give another name, or remove the file".into(),
             Error::Lock { .. } => {
-                "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into()
+                "run `samovar lock` on the recipe, and look at what changed; with `--update` it is made anew"
+                    .into()
+            }
+            Error::Gone { command, .. } => {
+                format!("run `{command}` to take the versions that there are now, and look at what changed")
             }
             Error::NotOffered(_) => "change `release` or `components` in the recipe's [debian]".into(),
             Error::NoMirror { variable, .. } => {

@@ -15,11 +15,9 @@ use clap::{Parser, Subcommand};
 use store::Store;
 
 use crate::debian::archive;
-use crate::debian::sources::Mirrors;
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::recipe::RecipeFile;
-use crate::reporter::Reporter;
+use crate::lock::choose::Choice;
 
 /// Builds warm microVM snapshots from recipes
 #[derive(Debug, Parser)]
@@ -88,15 +86,22 @@ fn default_store(recipe: &Path) -> PathBuf {
     found.strip_prefix(&here).map(Path::to_owned).unwrap_or(found)
 }
 
-/// Makes a recipe's lock anew from what the archive has now.
-fn make_lock(file: &RecipeFile, store: &Store, mirrors: &Mirrors, reporter: &Reporter) -> Result<Lock> {
+/// Makes a recipe's lock, or brings it up to date, from what the archive has now, and says what changed.
+fn make_lock(choice: &Choice, path: &Path) -> Result<Lock> {
+    let Choice { file, store, mirrors, reporter, .. } = choice;
     reporter.line("reading the archive's lists of packages");
     // The host's clock decides whether lists and keys are still valid; it reaches no artifact.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (index, suites) = archive::index(store, &file.recipe.debian, mirrors, now, reporter)?;
-    let lock = Lock::resolve(&file.recipe, &index, &suites)?;
-    let path = file.lock_path();
-    lock.write(&path)?;
+    let lock = choice.make(index, &suites)?;
+    lock.write(path)?;
     reporter.line(format!("locked {} packages in {}", lock.all().len(), path.display()));
+    if let Some(earlier) = choice.earlier {
+        let changes = lock.changes_since(earlier);
+        if changes.is_empty() {
+            reporter.line("no package changed");
+        }
+        changes.iter().for_each(|change| reporter.line(change));
+    }
     Ok(lock)
 }

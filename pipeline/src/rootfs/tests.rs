@@ -180,3 +180,23 @@ fn files_are_written_and_json_is_changed() {
     let error = finish(&mut tree, &file_recipe).unwrap_err();
     assert!(error.to_string().starts_with("rootfs: `json` changes /a.json, which is no JSON: "), "{error}");
 }
+
+/// The project's example of a Firefox of one's own, over the files that the project's has.
+#[test]
+fn the_example_changes_two_policies_and_keeps_the_rest() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (own, base_recipe) = ("recipes/my-firefox.toml", "recipes/firefox.toml");
+    let [own, project] = [own, base_recipe].map(|path| {
+        let mut tree = base().unwrap();
+        finish(&mut tree, &RecipeFile::read(&root.join(path)).unwrap()).unwrap();
+        match &tree.node(tree.find("/etc/firefox/policies/policies.json").unwrap()).kind {
+            Kind::File(content) => serde_json::from_slice::<Value>(&content.bytes().unwrap()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    });
+    let mut expected = project.clone();
+    assert_eq!(project["policies"]["Homepage"]["StartPage"], "homepage");
+    expected["policies"]["Homepage"]["URL"] = "file:///usr/share/samovar/tour.html".into();
+    expected["policies"]["DisablePrivateBrowsing"] = true.into();
+    assert_eq!(own, expected);
+}

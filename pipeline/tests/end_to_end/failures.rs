@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::programs::{built, copy_tree, run, runner, samovar, succeeded, workspace};
+use crate::programs::{built, copy_tree, lock, run, runner, samovar, succeeded, workspace};
 
 /// A directory with the recipe, its files, and a store that has all but the warm base.
 fn almost_built() -> tempfile::TempDir {
@@ -16,6 +16,7 @@ fn almost_built() -> tempfile::TempDir {
     for part in ["recipes", "guest-rootfs"] {
         copy_tree(&workspace().join(part), &dir.path().join(part));
     }
+    fs::copy(lock(), dir.path().join("recipes/hello.lock")).unwrap();
     for entry in fs::read_dir(warm.parent().unwrap()).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_dir() && entry.path() != warm && entry.file_name() != ".staging" {
