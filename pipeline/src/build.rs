@@ -9,10 +9,10 @@ use store::{Artifact, Hash, Store};
 
 use crate::capture;
 use crate::debian::deb;
-use crate::debian::fetch::{Fetcher, Pinned};
+use crate::debian::fetch::{FetchError, Fetcher, Pinned};
 use crate::debian::sources::Mirrors;
 use crate::error::{Error, IoContext, Result};
-use crate::lock::{Lock, LockedPackage, Step};
+use crate::lock::{Lock, LockedPackage, Step, gone};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
@@ -129,12 +129,11 @@ impl Build<'_> {
         let inputs = match target {
             Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
             Target::Initramfs => {
-                let init = self.file.resolve(&recipe.initramfs.init);
                 json!({
                     "kernel": packages(Step::Kernel),
                     "packages": packages(Step::Initramfs),
                     "modules": recipe.initramfs.modules,
-                    "init": store::hash_file(&init)?.0,
+                    "init": Hash::of(&self.init()?),
                 })
             }
             Target::Rootfs => {
@@ -191,7 +190,7 @@ impl Build<'_> {
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
         let (tree, _spool) = self.unpack(Step::Kernel, Tree::new(), &wants)?;
         let (tree, _spool) = self.unpack(Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
-        let tree = initramfs::assemble(&tree, &self.file.resolve(&recipe.init), &recipe.modules)?;
+        let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
         let path = file.path().to_owned();
@@ -201,6 +200,12 @@ impl Build<'_> {
             [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
+    }
+
+    /// The initramfs's program.
+    fn init(&self) -> Result<Vec<u8>> {
+        let path = self.file.recipe.initramfs.init.as_deref();
+        initramfs::init(path.map(|path| self.file.resolve(path)).as_deref())
     }
 
     fn rootfs(&self) -> Result<Artifact> {
@@ -285,8 +290,6 @@ impl Build<'_> {
     }
 
     fn fetch(&self, packages: &[&LockedPackage]) -> Result<Vec<PathBuf>> {
-        const GONE: &str =
-            "the mirror no longer has this version: run `samovar lock` on the recipe to use the present one";
         let fetcher = Fetcher::new();
         let fetch_one = |package: &&LockedPackage| {
             if let Some(path) = self.store.cached(&package.sha256, package.size)? {
@@ -294,11 +297,25 @@ impl Build<'_> {
             }
             self.reporter.line(format!("fetching {} {}", package.name, package.version));
             let url = self.mirrors.url(package.archive, &package.path)?;
-            let pinned = Pinned { url: &url, size: package.size, sha256: package.sha256, missing_hint: GONE };
+            let pinned = Pinned { url: &url, size: package.size, sha256: package.sha256, missing_hint: "" };
             let bar = self.reporter.bar(&package.name, package.size);
             fetcher.pinned(self.store, &pinned, &mut |done| bar.set(done))
         };
-        packages.iter().map(fetch_one).collect()
+        packages.iter().map(fetch_one).collect::<Result<_>>().map_err(|error| match error {
+            Error::Fetch(FetchError::NotFound { .. }) => self.gone(error),
+            other => other,
+        })
+    }
+
+    /// One package is gone from the mirror: then all that are gone are told at once.
+    fn gone(&self, first: Error) -> Error {
+        self.reporter.line("a package is gone from the mirror; looking for what else is");
+        match gone::gone(self.lock, self.store, self.mirrors) {
+            // It came back, or it was another file that was not there.
+            Ok(gone) if gone.is_empty() => first,
+            Ok(gone) => Error::gone(self.file, &gone),
+            Err(error) => error,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}\nhint: {}", error.hint());
+            error.print();
             ExitCode::from(error.exit_code())
         }
     }

@@ -129,7 +129,7 @@ fn files_that_are_not_there() {
     let mut bench = Bench::new(&Archive::new());
     assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
     bench.mirror.set("busybox-static", Answer::Status(404));
-    bench.fails("rootfs", 3, "run `samovar lock`");
+    bench.fails("rootfs", 3, "r.lock: the mirror no longer has busybox-static 1\nhint: run `samovar lock r.toml --update busybox-static`");
 }
 
 #[test]
@@ -194,16 +194,286 @@ fn signed_but_for_another_suite_or_time() {
 }
 
 #[test]
-fn a_lock_that_is_not_the_recipes() {
+fn signed_but_without_what_is_asked_for() {
+    for (from, to, reason) in [
+        ("Components: main", "Components: contrib", "has no component main; there are contrib"),
+        ("Architectures: arm64", "Architectures: amd64", "has no packages for arm64"),
+    ] {
+        let bench = Bench::new(&Archive::with_release(|text| text.replace(from, to)));
+        bench.fails("rootfs", 2, reason);
+    }
+}
+
+#[test]
+fn a_lock_follows_its_recipe() {
     let bench = Bench::new(&Archive::new());
     assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
-    let recipe = archive::RECIPE.replace("packages = [\"tool\"]", "packages = [\"libtest\"]");
+    let recipe = archive::RECIPE.replace("packages = [\"tool\"]", "packages = [\"extra\"]");
     fs::write(bench.path("r.toml"), recipe).unwrap();
-    bench.fails("rootfs", 2, "other packages");
-    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
-    assert!(bench.build("rootfs").status.success());
+    let lock = fs::read(bench.path("r.lock")).unwrap();
+    let locked = bench.samovar(&["build", "r.toml", "--store", "store", "--until", "rootfs", "--locked"]);
+    assert_eq!(locked.status.code(), Some(2));
+    let stderr = text(&locked.stderr);
+    let reason = "r.lock: was made for other packages: the recipe asks for extra, tool no longer";
+    assert!(stderr.contains(reason) && stderr.contains("\nhint: "), "{stderr}");
+    assert_eq!(fs::read(bench.path("r.lock")).unwrap(), lock, "nothing was changed");
+
+    let built = bench.build("rootfs");
+    let stderr = text(&built.stderr);
+    assert!(built.status.success(), "{stderr}");
+    assert!(stderr.contains("extra 1 added") && stderr.contains("tool 1 removed"), "{stderr}");
+    let again = bench.samovar(&["build", "r.toml", "--store", "store", "--until", "rootfs", "--locked"]);
+    assert_eq!((text(&again.stdout), text(&again.stderr)), (text(&built.stdout), "up to date"));
+
     fs::write(bench.path("r.lock"), "version = 99\n").unwrap();
     bench.fails("rootfs", 2, "format 99");
+    assert_eq!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.code(), Some(2));
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store", "--update"]).status.success());
+    assert!(bench.build("rootfs").status.success());
+}
+
+#[test]
+fn a_locked_build_makes_no_lock() {
+    let bench = Bench::new(&Archive::new());
+    let output = bench.samovar(&["build", "r.toml", "--store", "store", "--until", "kernel", "--locked"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("error: r.lock: is not there\nhint: run `samovar lock`"), "{stderr}");
+    assert!(!bench.path("r.lock").exists());
+    assert_eq!(bench.mirror.requests(), 0);
+    // Another file does, too, and is the only one that is written.
+    let lock = ["lock", "r.toml", "--store", "store", "--lock-file", "other.lock"];
+    assert!(bench.samovar(&lock).status.success());
+    let build =
+        ["build", "r.toml", "--store", "store", "--until", "kernel", "--locked", "--lock-file", "other.lock"];
+    assert!(bench.samovar(&build).status.success());
+    assert!(!bench.path("r.lock").exists());
+}
+
+/// What the lock has, as `name version`.
+fn locked(bench: &Bench) -> Vec<String> {
+    let lock: toml::Table = fs::read_to_string(bench.path("r.lock")).unwrap().parse().unwrap();
+    let field = |package: &toml::Value, name: &str| package[name].as_str().unwrap().to_owned();
+    let packages = lock["package"].as_array().unwrap();
+    packages.iter().map(|package| field(package, "name") + " " + &field(package, "version")).collect()
+}
+
+/// Locked, built, and then the archive has moved on and dropped the old versions.
+fn overtaken() -> Bench {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive);
+    for step in ["kernel", "rootfs"] {
+        assert!(bench.build(step).status.success());
+    }
+    bench.mirror.serve_now(archive.later().files());
+    bench
+}
+
+const OLD: [&str; 4] = ["busybox-static 1", "libtest 1", "linux-image-9-arm64 1", "tool 1"];
+
+#[test]
+fn what_is_locked_stays() {
+    let bench = overtaken();
+    let lock = |args: &[&str]| {
+        let output = bench.samovar(&[&["lock", "r.toml", "--store", "store"][..], args].concat());
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    assert_eq!(locked(&bench), OLD);
+    let requests = bench.mirror.requests();
+    assert_eq!(lock(&[]), (Some(0), "r.lock: has all that the recipe asks for".into()));
+    assert_eq!(bench.mirror.requests(), requests, "nothing is asked for");
+
+    // Something is added, and it alone.
+    let recipe = archive::RECIPE.replace("[\"tool\"]", "[\"tool\", \"extra\"]");
+    fs::write(bench.path("r.toml"), &recipe).unwrap();
+    let (code, stderr) = lock(&[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.ends_with("\nextra 2 added"), "{stderr}");
+    assert_eq!(
+        locked(&bench),
+        ["busybox-static 1", "extra 2", "libtest 1", "linux-image-9-arm64 1", "tool 1"]
+    );
+    // And removed.
+    fs::write(bench.path("r.toml"), archive::RECIPE).unwrap();
+    let (_, stderr) = lock(&[]);
+    assert!(stderr.ends_with("\nextra 2 removed"), "{stderr}");
+    assert_eq!(locked(&bench), OLD);
+
+    let (code, stderr) = lock(&["--update", "libtst"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("has no package libtst that could be updated; it has libtest\nhint: "),
+        "{stderr}"
+    );
+    assert_eq!(locked(&bench), OLD);
+    lock(&["--update", "libtest"]);
+    assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-9-arm64 1", "tool 1"]);
+    lock(&["--update", "linux-image-arm64"]);
+    assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-10-arm64 2", "tool 1"]);
+    assert!(bench.build("rootfs").status.success());
+    lock(&["--update"]);
+    assert_eq!(locked(&bench), ["busybox-static 2", "libtest 2", "linux-image-10-arm64 2", "tool 2"]);
+}
+
+#[test]
+fn what_cannot_stay_is_updated_too() {
+    let bench = overtaken();
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store", "--update", "tool"]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    // The new tool needs the new library.
+    assert!(stderr.ends_with("\nlibtest 1 -> 2\ntool 1 -> 2"), "{stderr}");
+    assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-9-arm64 1", "tool 2"]);
+}
+
+#[test]
+fn what_is_gone_is_named_and_what_was_fetched_stays() {
+    let bench = overtaken();
+    // In another store, which has nothing: all that is gone is told at once.
+    let build = |store: &str| bench.samovar(&["build", "r.toml", "--store", store, "--until", "rootfs"]);
+    let output = build("other");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    let told = "error: r.lock: the mirror no longer has busybox-static 1, libtest 1, linux-image-9-arm64 1, tool 1\n\
+        hint: run `samovar lock r.toml --update busybox-static libtest linux-image-9-arm64 tool` to take";
+    assert!(stderr.contains(told), "{stderr}");
+    // What is to stay must be somewhere, too.
+    let recipe = archive::RECIPE.replace("[\"tool\"]", "[\"tool\", \"extra\"]");
+    fs::write(bench.path("r.toml"), &recipe).unwrap();
+    let output = bench.samovar(&["lock", "r.toml", "--store", "other"]);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("the mirror no longer has busybox-static 1, libtest 1, tool 1\n"), "{stderr}");
+    assert_eq!(locked(&bench), OLD);
+    fs::write(bench.path("r.toml"), archive::RECIPE).unwrap();
+
+    // What was fetched before is enough, in whatever store it lies.
+    fs::create_dir_all(bench.path("third/cache")).unwrap();
+    for entry in fs::read_dir(bench.path("store/cache")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), bench.path("third/cache").join(entry.file_name())).unwrap();
+    }
+    let (first, third) = (build("store"), build("third"));
+    assert!(third.status.success(), "{}", text(&third.stderr));
+    assert_eq!(text(&third.stdout).replace("third", "store"), text(&first.stdout));
+
+    // The hint helps.
+    let update = ["lock", "r.toml", "--store", "other", "--update"];
+    let names = ["busybox-static", "libtest", "linux-image-9-arm64", "tool"];
+    assert!(bench.samovar(&[&update[..], &names].concat()).status.success());
+    assert!(build("other").status.success());
+}
+
+#[test]
+fn yesterdays_lists_are_refused() {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive.later());
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+    let lock = fs::read(bench.path("r.lock")).unwrap();
+    bench.mirror.serve_now(archive.files());
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store", "--update"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    let told = "debian trixie InRelease: is of Wed, 01 Jan 2025 00:00:00 UTC, and the lock was made from one of Sat, 01 Feb";
+    assert!(stderr.contains(told) && stderr.contains("\nhint: the mirror is behind"), "{stderr}");
+    assert_eq!(fs::read(bench.path("r.lock")).unwrap(), lock);
+}
+
+/// Ten lines over a recipe that somebody else wrote, with its files elsewhere.
+#[test]
+fn a_recipe_of_ones_own_over_another() {
+    let bench = Bench::new(&Archive::new());
+    fs::create_dir_all(bench.path("base/files/etc")).unwrap();
+    fs::write(bench.path("base/files/etc/issue"), "base\n").unwrap();
+    let base = archive::RECIPE
+        .replace("init = \"init\"\n", "")
+        .replace("packages =", "overlay = [\"files\"]\npackages =");
+    fs::write(bench.path("base/r.toml"), base).unwrap();
+    let own = "extends = \"base/r.toml\"\nname = \"own\"\n\n[rootfs]\npackages = [\"config\"]\n\
+        files = { \"/etc/motd\" = \"hello\\n\" }\n\n\
+        [rootfs.json.\"/etc/app/policies.json\".policies]\nB.D = \"x\"\nE = [true]\n";
+    fs::write(bench.path("own.toml"), own).unwrap();
+    let output = bench.samovar(&["build", "own.toml", "--store", "store", "--until", "rootfs"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(bench.path("own.lock").exists() && !bench.path("base/r.lock").exists());
+    let image = bench.path(text(&output.stdout)).join("rootfs.ext4");
+    let image = ext4_view::Ext4::load_from_path(&image).unwrap();
+    assert_eq!(image.read("/etc/issue").unwrap(), b"base\n");
+    assert_eq!(image.read("/etc/motd").unwrap(), b"hello\n");
+    assert!(image.exists("/usr/bin/tool").unwrap());
+    let policies: serde_json::Value =
+        serde_json::from_slice(&image.read("/etc/app/policies.json").unwrap()).unwrap();
+    let expected = serde_json::json!({ "policies": { "A": 1, "B": { "C": 2, "D": "x" }, "E": [true] } });
+    assert_eq!(policies, expected);
+
+    // An error in the base is told in the base, with its text.
+    let base = fs::read_to_string(bench.path("base/r.toml")).unwrap();
+    fs::write(bench.path("base/r.toml"), base.replace("cpus = 1", "cpus = 100")).unwrap();
+    let output = bench.samovar(&["check", "own.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("error: base/r.toml:18:8: `cpus` must be 1 to 8\n   |\n18 | cpus = 100\n   |        ^^^\n   |\nhint: "), "{stderr}");
+}
+
+#[test]
+fn recipes_are_checked_without_a_mirror() {
+    let bench = Bench::new(&Archive::new());
+    let recipes = bench.path("recipes");
+    fs::create_dir(&recipes).unwrap();
+    let good = archive::RECIPE.replace("\"init\"", "\"../init\"");
+    fs::write(recipes.join("a.toml"), good.replace("label", "lable")).unwrap();
+    fs::write(recipes.join("b.toml"), &good).unwrap();
+    fs::write(recipes.join("c.toml"), good.replace("../init", "absent")).unwrap();
+    let output = bench.samovar(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "recipes/b.toml: ok");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("error: recipes/a.toml:13:1: unknown field `lable`\n"), "{stderr}");
+    assert!(
+        stderr.contains("13 | lable = \"test\"\n   | ^^^^^\n   |\nhint: did you mean `label`?\n"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("recipes/b.toml: has no lock yet"), "{stderr}");
+    assert!(stderr.contains("error: recipes/absent: No such file"), "{stderr}");
+    assert_eq!(bench.mirror.requests(), 0);
+    assert!(!bench.path("artifacts").exists());
+
+    let output = bench.samovar(&["new", "recipes/mine"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "recipes/mine.toml"));
+    let output = bench.samovar(&["new", "yours", "--extends", "recipes/mine.toml"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "yours.toml"));
+    let output = bench.samovar(&["check", "yours.toml", "recipes/mine.toml"]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "yours.toml: ok\nrecipes/mine.toml: ok")
+    );
+    let again = bench.samovar(&["new", "yours"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(
+        text(&again.stderr),
+        "error: yours.toml: is there already\nhint: give another name, or remove the file"
+    );
+    assert_eq!(bench.samovar(&["new", "a b"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_projects_own_recipes_are_good() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_samovar")).arg("check").current_dir(root).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let count = fs::read_dir(root.join("recipes")).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "toml")
+    });
+    assert_eq!(text(&output.stdout).lines().count(), count.count());
+    assert_eq!(text(&output.stderr), "", "each has its lock");
+}
+
+#[test]
+fn the_schema_is_the_one_in_the_repository() {
+    let output = Command::new(env!("CARGO_BIN_EXE_samovar")).arg("schema").output().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/recipe.schema.json");
+    let kept = fs::read_to_string(path).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), kept, "samovar schema >recipes/recipe.schema.json");
 }
 
 #[test]

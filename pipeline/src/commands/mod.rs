@@ -1,13 +1,16 @@
 //! The command line: one file for each command.
 
 mod build;
+mod check;
 mod cleanup;
 mod info;
 mod list;
 mod lock;
+mod new;
 mod path;
 mod rm;
 mod run;
+mod schema;
 mod verify;
 
 use std::env;
@@ -18,11 +21,9 @@ use clap::{Parser, Subcommand};
 use store::{Artifact, Store};
 
 use crate::debian::archive;
-use crate::debian::sources::Mirrors;
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::recipe::RecipeFile;
-use crate::reporter::Reporter;
+use crate::lock::choose::Choice;
 
 /// Builds warm microVM snapshots from recipes
 #[derive(Debug, Parser)]
@@ -47,35 +48,41 @@ Exit codes:
 Environment:
   SAMOVAR_DEBIAN_MIRROR           a mirror of the Debian archive (default: the one in this host's apt sources)
   SAMOVAR_DEBIAN_SECURITY_MIRROR  a mirror of the security archive (default: likewise)
-  SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: the host's debian-archive-keyring)
+  SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: those of Debian 12 and 13, in this program)
   http_proxy, https_proxy, no_proxy";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::Args),
+    Check(check::Args),
+    Lock(lock::Args),
     Build(build::Args),
     Run(run::Args),
-    Lock(lock::Args),
     List(list::Args),
     Info(info::Args),
     Path(path::Args),
     Verify(verify::Args),
     Rm(rm::Args),
     Cleanup(cleanup::Args),
+    Schema(schema::Args),
 }
 
 impl Cli {
     /// Does what the command line asks for.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::New(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Lock(args) => args.run(),
             Command::Build(args) => args.run(),
             Command::Run(args) => args.run(),
-            Command::Lock(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Info(args) => args.run(),
             Command::Path(args) => args.run(),
             Command::Verify(args) => args.run(),
             Command::Rm(args) => args.run(),
             Command::Cleanup(args) => args.run(),
+            Command::Schema(args) => args.run(),
         }
     }
 }
@@ -117,15 +124,22 @@ fn default_store(recipe: &Path) -> PathBuf {
     found.strip_prefix(&here).map(Path::to_owned).unwrap_or(found)
 }
 
-/// Makes a recipe's lock anew from what the archive has now.
-fn make_lock(file: &RecipeFile, store: &Store, mirrors: &Mirrors, reporter: &Reporter) -> Result<Lock> {
+/// Makes a recipe's lock, or brings it up to date, from what the archive has now, and says what changed.
+fn make_lock(choice: &Choice, path: &Path) -> Result<Lock> {
+    let Choice { file, store, mirrors, reporter, .. } = choice;
     reporter.line("reading the archive's lists of packages");
     // The host's clock decides whether lists and keys are still valid; it reaches no artifact.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (index, suites) = archive::index(store, &file.recipe.debian, mirrors, now, reporter)?;
-    let lock = Lock::resolve(&file.recipe, &index, &suites)?;
-    let path = file.lock_path();
-    lock.write(&path)?;
+    let lock = choice.make(index, &suites)?;
+    lock.write(path)?;
     reporter.line(format!("locked {} packages in {}", lock.all().len(), path.display()));
+    if let Some(earlier) = choice.earlier {
+        let changes = lock.changes_since(earlier);
+        if changes.is_empty() {
+            reporter.line("no package changed");
+        }
+        changes.iter().for_each(|change| reporter.line(change));
+    }
     Ok(lock)
 }

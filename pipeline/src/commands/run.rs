@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use runner::report::Stopwatch;
 
-use super::build::build;
-use crate::build::Target;
+use super::build;
 use crate::error::Result;
 
 /// Build a recipe if that is still to be done, and show its guest in a window
@@ -31,7 +30,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let artifact = build(&self.recipe, self.store.as_deref(), Target::WarmBase, false)?;
+        let artifact = build::Args::warm_base(self.recipe, self.store).build()?;
         if !has_display() {
             eprintln!("there is no display here, so no window: this is a picture of the guest's screen");
             println!("{}", artifact.join("screen.png").display());

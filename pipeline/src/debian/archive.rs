@@ -49,7 +49,7 @@ pub fn index(
 ) -> Result<(Index, Vec<Suite>)> {
     const NO_SUITE: &str = "check the release's name in the recipe, or try another mirror";
     const NO_LIST: &str = "the mirror is being updated or is incomplete: run it again later, or try another";
-    let keyring = Keyring::of_host()?;
+    let keyring = Keyring::trusted()?;
     let fetcher = Fetcher::new();
     let mut index = Index::default();
     let mut found = Vec::new();

@@ -185,6 +185,12 @@ impl Fetcher {
         })
     }
 
+    /// Whether the mirror has a file. One that is out of order is taken to have it: fetching will tell.
+    pub fn has(&self, url: &str) -> bool {
+        let answer = self.agent.head(url).call().map(|response| response.status().as_u16());
+        !matches!(answer, Ok(404 | 410))
+    }
+
     /// Asks for `url` until `take` has what it wants of the body, or there is no hope.
     fn with_patience<T>(
         &self,

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use picture::Picture;
-use programs::{run_within, runner, samovar, succeeded, workspace};
+use programs::{run_within, runner, samovar, succeeded, usable_lock, workspace};
 
 /// Longer than the start of Firefox takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -59,8 +59,10 @@ fn built() -> &'static Path {
                 (false, _) => fs::remove_file(path).unwrap(),
             }
         }
+        let lock = usable_lock("recipes/firefox.toml", &store, PATIENCE);
         let mut command = samovar();
-        command.current_dir(workspace()).args(["build", "recipes/firefox.toml", "--store"]).arg(store);
+        command.current_dir(workspace()).args(["build", "recipes/firefox.toml", "--locked", "--lock-file"]);
+        command.arg(lock).arg("--store").arg(store);
         let output = run_within(&mut command, PATIENCE);
         succeeded(&output);
         let stdout = String::from_utf8(output.stdout).unwrap();
