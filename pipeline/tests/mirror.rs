@@ -326,6 +326,40 @@ fn what_cannot_stay_is_updated_too() {
     assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-9-arm64 1", "tool 2"]);
 }
 
+/// A library that is no longer in the archive in any version, because its new one has another name.
+#[test]
+fn what_is_locked_stays_with_what_it_needs() {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive);
+    let recipe = |packages: &str| {
+        fs::write(bench.path("r.toml"), archive::RECIPE.replace("[\"tool\"]", packages)).unwrap();
+    };
+    recipe("[\"legacy\"]");
+    for step in ["initramfs", "rootfs"] {
+        assert!(bench.build(step).status.success());
+    }
+    bench.mirror.serve_now(archive.later().files());
+    recipe("[\"legacy\", \"extra\"]");
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let kept = ["legacy 1", "libtest 2", "linux-image-9-arm64 1", "oldlib 1"];
+    assert_eq!(locked(&bench), [&["busybox-static 1", "extra 2"][..], &kept].concat());
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store", "--update", "legacy"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let new = ["legacy 2", "libtest 2", "linux-image-9-arm64 1", "newlib 2"];
+    assert_eq!(locked(&bench), [&["busybox-static 1", "extra 2"][..], &new].concat());
+}
+
+#[test]
+fn of_another_release_nothing_is_kept() {
+    let bench = overtaken();
+    let lock = fs::read_to_string(bench.path("r.lock")).unwrap();
+    fs::write(bench.path("r.lock"), lock.replace("\"trixie", "\"bookworm")).unwrap();
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(locked(&bench), ["busybox-static 2", "libtest 2", "linux-image-10-arm64 2", "tool 2"]);
+}
+
 #[test]
 fn what_is_gone_is_named_and_what_was_fetched_stays() {
     let bench = overtaken();

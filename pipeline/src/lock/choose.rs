@@ -52,7 +52,7 @@ impl Choice<'_> {
     pub fn make(&self, mut index: Index, suites: &[Suite]) -> Result<Lock> {
         self.check_names(&index)?;
         self.check_dates(suites)?;
-        let locked: BTreeMap<&str, &LockedPackage> = match (self.earlier, self.update) {
+        let locked: BTreeMap<&str, &LockedPackage> = match (self.kept(), self.update) {
             (None, _) | (_, Update::All) => BTreeMap::new(),
             (Some(lock), _) => lock.all().iter().map(|package| (&*package.name, package)).collect(),
         };
@@ -65,17 +65,29 @@ impl Choice<'_> {
         let steps: Vec<(Step, Vec<Package>)> = loop {
             let steps = match self.steps(&index) {
                 Ok(steps) => steps,
-                Err(error @ Error::Unresolved(_)) => match index.hindrances(&seen)? {
-                    none if none.is_empty() => return Err(error),
-                    names => {
-                        for name in names {
-                            index.release(&name);
-                            free.insert(name);
-                        }
-                        index.finish()?;
+                Err(error @ Error::Unresolved(_)) => {
+                    // What is held may need something locked of which the archive has no version any more.
+                    let absent = index.absent_for_held()?;
+                    let absent: Vec<&LockedPackage> = absent
+                        .iter()
+                        .filter(|name| !free.contains(*name))
+                        .filter_map(|name| locked.get(name.as_str()).copied())
+                        .collect();
+                    if !absent.is_empty() {
+                        self.hold(&mut index, absent.into_iter())?;
                         continue;
                     }
-                },
+                    let hindrances = index.hindrances(&seen)?;
+                    if hindrances.is_empty() {
+                        return Err(error);
+                    }
+                    for name in hindrances {
+                        index.release(&name);
+                        free.insert(name);
+                    }
+                    index.finish()?;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let chosen = || steps.iter().flat_map(|(_, packages)| packages);
@@ -93,12 +105,29 @@ impl Choice<'_> {
                     .map(|(step, packages)| (step, packages.into_iter().cloned().collect()))
                     .collect();
             }
-            for package in self.of_archives(keep.into_values())? {
-                index.hold(package);
-            }
-            index.finish()?;
+            self.hold(&mut index, keep.into_values())?;
         };
         Ok(self.lock(kernel, steps, suites))
+    }
+
+    /// What was locked before, if it was chosen from the parts of the archive that the recipe asks for now.
+    fn kept(&self) -> Option<&Lock> {
+        let debian = &self.file.recipe.debian;
+        self.earlier.filter(|lock| {
+            let same = match &lock.asked {
+                Asked::For(request) => request.components == debian.components,
+                Asked::ForHash(_) => true,
+            };
+            same && lock.suites.iter().any(|suite| suite.name == debian.release)
+        })
+    }
+
+    /// Holds locked packages back.
+    fn hold<'l>(&self, index: &mut Index, locked: impl Iterator<Item = &'l LockedPackage>) -> Result<()> {
+        for package in self.of_archives(locked)? {
+            index.hold(package);
+        }
+        index.finish()
     }
 
     /// The packages of the steps but the kernel.
@@ -119,7 +148,7 @@ impl Choice<'_> {
             Asked::For(request) => request.kernel == *asked,
             Asked::ForHash(_) => lock.misfit(&self.file.recipe).is_none(),
         };
-        let locked = self.earlier.filter(same).and_then(|lock| lock.packages(Step::Kernel).next());
+        let locked = self.kept().filter(same).and_then(|lock| lock.packages(Step::Kernel).next());
         let kept = match self.update {
             Update::Needed => locked,
             Update::Named(names) => {

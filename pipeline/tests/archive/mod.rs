@@ -139,6 +139,8 @@ fn packages() -> Vec<Package> {
         package("libtest", "", vec![("./usr/lib/libtest.so", b"library".to_vec())]),
         package("unhappy", "absent", vec![]),
         package("extra", "libtest", vec![("./usr/bin/extra", b"extra".to_vec())]),
+        package("legacy", "oldlib", vec![]),
+        package("oldlib", "", vec![]),
         package(
             "config",
             "",
@@ -156,6 +158,8 @@ fn later_packages() -> Vec<Package> {
         package("tool", "libtest (>= 2), busybox-static", vec![("./usr/bin/tool", vec![8; 100_000])]),
         package("libtest", "", vec![("./usr/lib/libtest.so", b"library 2".to_vec())]),
         package("extra", "libtest", vec![("./usr/bin/extra", b"extra 2".to_vec())]),
+        package("legacy", "newlib", vec![]),
+        package("newlib", "", vec![]),
     ]
 }
 

@@ -47,6 +47,16 @@ impl Index {
         Ok(found)
     }
 
+    /// The names in held packages' dependencies of which there is no package at all.
+    pub fn absent_for_held(&self) -> Result<BTreeSet<String>> {
+        let mut absent = BTreeSet::new();
+        for package in self.held.keys().filter_map(|name| self.packages.get(name)) {
+            let relations = dependencies(package)?.into_iter().flatten();
+            absent.extend(relations.map(|relation| relation.name).filter(|name| self.get(name).is_none()));
+        }
+        Ok(absent)
+    }
+
     /// Whether any package meets a relation.
     fn can_be_met(&self, relation: &Relation) -> bool {
         self.get(&relation.name).is_some_and(|package| relation.accepts(&package.version))
