@@ -9,9 +9,9 @@ use store::{Artifact, Hash, Store};
 
 use crate::capture;
 use crate::debian::deb;
-use crate::debian::fetch::{Fetcher, Pinned};
-use crate::debian::sources::Mirrors;
+use crate::debian::fetch::Fetcher;
 use crate::error::{Error, IoContext, Result};
+use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
@@ -64,10 +64,8 @@ pub struct Build<'a> {
     pub lock: &'a Lock,
     /// Where artifacts go.
     pub store: &'a Store,
-    /// Where packages come from.
-    pub mirrors: &'a Mirrors,
-    /// Whether nothing may be fetched.
-    pub offline: bool,
+    /// What brings packages.
+    pub fetcher: &'a Fetcher<'a>,
     /// Whether known steps are done again.
     pub rebuild: bool,
     /// Who is told.
@@ -133,12 +131,11 @@ impl Build<'_> {
         let inputs = match target {
             Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
             Target::Initramfs => {
-                let init = self.file.resolve(&recipe.initramfs.init);
                 json!({
                     "kernel": packages(Step::Kernel),
                     "packages": packages(Step::Initramfs),
                     "modules": recipe.initramfs.modules,
-                    "init": store::hash_file(&init)?.0,
+                    "init": Hash::of(&self.init()?),
                 })
             }
             Target::Rootfs => {
@@ -195,7 +192,7 @@ impl Build<'_> {
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
         let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &wants)?;
         let (tree, _spool) = self.unpack(packages, Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
-        let tree = initramfs::assemble(&tree, &self.file.resolve(&recipe.init), &recipe.modules)?;
+        let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
         let path = file.path().to_owned();
@@ -205,6 +202,12 @@ impl Build<'_> {
             [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
+    }
+
+    /// The initramfs's program.
+    fn init(&self) -> Result<Vec<u8>> {
+        let path = self.file.recipe.initramfs.init.as_deref();
+        initramfs::init(path.map(|path| self.file.resolve(path)).as_deref())
     }
 
     fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
@@ -297,7 +300,6 @@ impl Build<'_> {
     /// Fetches the packages of all steps that are to be done, at once, so that what is missing is known before
     /// anything is built.
     fn fetch(&self, target: Target) -> Result<Packages> {
-        const GONE: &str = "the mirror no longer has these versions: run `samovar lock` on the recipe to use the present ones";
         let steps: &[(Target, &[Step])] = match target {
             Target::Kernel => &[(Target::Kernel, &[Step::Kernel])],
             Target::Initramfs => &[(Target::Initramfs, &[Step::Kernel, Step::Initramfs])],
@@ -315,25 +317,9 @@ impl Build<'_> {
                 wanted.extend(packages.map(|package| (&*package.name, package)));
             }
         }
-        if wanted.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let names: Vec<String> =
-            wanted.values().map(|package| format!("{} {}", package.name, package.version)).collect();
-        let pinned: Vec<Pinned> = wanted
-            .values()
-            .zip(&names)
-            .map(|(package, name)| Pinned {
-                name,
-                archive: package.archive,
-                path: &package.path,
-                size: package.size,
-                sha256: package.sha256,
-            })
-            .collect();
-        let fetcher = Fetcher::new(self.mirrors, self.offline, self.reporter);
-        let paths = fetcher.all(self.store, "packages", &pinned, GONE)?;
-        Ok(pinned.iter().map(|pinned| pinned.sha256).zip(paths).collect())
+        let wanted: Vec<&LockedPackage> = wanted.into_values().collect();
+        let paths = fetch(self.fetcher, self.store, self.file, &wanted)?;
+        Ok(wanted.iter().map(|package| package.sha256).zip(paths).collect())
     }
 }
 

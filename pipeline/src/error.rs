@@ -7,7 +7,8 @@ use store::Hash;
 
 use crate::capture::CaptureError;
 use crate::debian::fetch::FetchError;
-use crate::recipe::RecipeError;
+use crate::lock::LockedPackage;
+use crate::recipe::{RecipeError, RecipeFile};
 
 /// The result of a build's part.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,6 +20,12 @@ pub enum Error {
     /// The recipe cannot be read or says something that cannot be done.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// A file is in the way of one to be written.
+    #[error("{}: is there already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The lock cannot be read, or is not the recipe's.
     #[error("{}: {reason}", path.display())]
     Lock {
@@ -27,6 +34,19 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Locked packages that can be had neither from the mirror nor from the store's cache.
+    #[error("{}: the mirror no longer has {}", lock.display(), packages.join(", "))]
+    Gone {
+        /// The lock.
+        lock: PathBuf,
+        /// The packages, with their versions.
+        packages: Vec<String>,
+        /// The command that locks those that there are now.
+        command: String,
+    },
+    /// The archive has not what the recipe's `[debian]` asks for.
+    #[error("{0}")]
+    NotOffered(String),
     /// There is nowhere to fetch packages from.
     #[error("no mirror of the {archive} archive is known")]
     NoMirror {
@@ -80,6 +100,9 @@ pub enum Error {
     /// The machine could not be brought to its warm state.
     #[error("capture: {0}")]
     Capture(#[from] CaptureError),
+    /// The guest that was shown ended badly.
+    #[error("{}", .0.message)]
+    Session(runner::error::Failure),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -91,6 +114,12 @@ pub enum Error {
         /// The system's own error.
         source: io::Error,
     },
+}
+
+impl From<runner::error::Failure> for Error {
+    fn from(failure: runner::error::Failure) -> Error {
+        Error::Session(failure)
+    }
 }
 
 impl Error {
@@ -107,6 +136,17 @@ impl Error {
         Error::Build { step, reason: reason.to_string() }
     }
 
+    /// Packages of a recipe's lock that can be had no longer.
+    pub fn gone(file: &RecipeFile, packages: &[&LockedPackage]) -> Error {
+        let named = |package: &&LockedPackage| format!("{} {}", package.name, package.version);
+        let names: Vec<&str> = packages.iter().map(|package| &*package.name).collect();
+        Error::Gone {
+            lock: file.lock_path(),
+            packages: packages.iter().map(named).collect(),
+            command: format!("samovar lock {} --update {}", file.path.display(), names.join(" ")),
+        }
+    }
+
     /// Something that is not of the form it should be.
     pub fn malformed(what: impl ToString, reason: impl ToString) -> Error {
         Error::Malformed { what: what.to_string(), reason: reason.to_string() }
@@ -115,12 +155,28 @@ impl Error {
     /// How the program exits: see `samovar --help`.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Recipe(_) | Error::Lock { .. } | Error::Unresolved(_) => 2,
-            Error::NoMirror { .. } | Error::Fetch(_) => 3,
+            Error::Recipe(_) | Error::Exists { .. } | Error::Lock { .. } => 2,
+            Error::Unresolved(_) | Error::NotOffered(_) => 2,
+            Error::NoMirror { .. } | Error::Fetch(_) | Error::Gone { .. } => 3,
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
             Error::Store(error) if error.is_damage() => 4,
             Error::Build { .. } | Error::Capture(_) => 5,
+            Error::Session(_) => 6,
             Error::Store(_) | Error::Io { .. } => 1,
+        }
+    }
+
+    /// Says it on standard error: one line, the text that it speaks of if there is one, and what to do.
+    pub fn print(&self) {
+        let excerpt = self.excerpt().map(|text| format!("{text}\n")).unwrap_or_default();
+        eprintln!("error: {self}\n{excerpt}hint: {}", self.hint());
+    }
+
+    /// The text that the message speaks of, to be shown below it.
+    pub fn excerpt(&self) -> Option<&str> {
+        match self {
+            Error::Recipe(error) => error.excerpt(),
+            _ => None,
         }
     }
 
@@ -130,9 +186,15 @@ impl Error {
             Error::Recipe(error) => {
                 error.hint().unwrap_or_else(|| "change the recipe there, and build again".into())
             }
+            Error::Exists { .. } => "give another name, or remove the file".into(),
             Error::Lock { .. } => {
-                "run `samovar lock` on the recipe to make the lock anew, and look at what changed".into()
+                "run `samovar lock` on the recipe, and look at what changed; with `--update` it is made anew"
+                    .into()
             }
+            Error::Gone { command, .. } => {
+                format!("run `{command}` to take the versions that there are now, and look at what changed")
+            }
+            Error::NotOffered(_) => "change `release` or `components` in the recipe's [debian]".into(),
             Error::NoMirror { variable, .. } => {
                 format!("set {variable} to a mirror's URL, or run on a host whose apt sources name one")
             }
@@ -152,6 +214,10 @@ impl Error {
                 "change what the recipe asks for in this step; nothing of the step was kept".into()
             }
             Error::Capture(error) => error.hint().to_owned(),
+            Error::Session(failure) => match &failure.hint {
+                Some(hint) => hint.clone(),
+                None => "`runner restore` with the artifact's path tries again".into(),
+            },
             Error::Store(error) => error.hint().to_owned(),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the path; those in a recipe start from the recipe's own directory".into()

@@ -19,6 +19,17 @@ const BUSYBOX: &str = "/usr/bin/busybox";
 /// No kernel module comes near this once decompressed.
 const MAX_MODULE: u64 = 64 << 20;
 
+/// The program that is started where a recipe names none.
+const INIT: &[u8] = include_bytes!("../../guest-rootfs/initramfs/init");
+
+/// The program that the kernel starts: the file at this path, or else our own.
+pub fn init(path: Option<&Path>) -> Result<Vec<u8>> {
+    match path {
+        Some(path) => fs::read(path).at(path),
+        None => Ok(INIT.to_vec()),
+    }
+}
+
 /// Whether the initramfs takes this file of the kernel's package.
 pub fn wants(path: &str, modules: &[String]) -> bool {
     let stem = module_stem(path).map(module::canonical_name);
@@ -39,9 +50,8 @@ fn module_stem(path: &str) -> Option<&str> {
 }
 
 /// Makes the initramfs's tree out of the files taken from the packages.
-pub fn assemble(packages: &Tree, init: &Path, modules: &[String]) -> Result<Tree> {
+pub fn assemble(packages: &Tree, init: &[u8], modules: &[String]) -> Result<Tree> {
     let build = |reason: String| Error::build(STEP, reason);
-    let init_bytes = fs::read(init).at(init)?;
     let busybox = packages.follow(BUSYBOX).map(|id| &packages.node(id).kind);
     let Some(Kind::File(busybox)) = busybox else {
         return Err(build(format!("the package for busybox holds no {BUSYBOX}")));
@@ -58,7 +68,7 @@ pub fn assemble(packages: &Tree, init: &Path, modules: &[String]) -> Result<Tree
     tree.add("/bin/sh", Attributes::root(0o777), Kind::Symlink("busybox".into())).map_err(place)?;
     // The kernel opens it for the first program before devtmpfs can be mounted.
     tree.add("/dev/console", Attributes::root(0o600), Kind::Character(5, 1)).map_err(place)?;
-    tree.add("/init", Attributes::root(0o755), file(init_bytes)).map_err(place)?;
+    tree.add("/init", Attributes::root(0o755), file(init.to_vec())).map_err(place)?;
     let mut order = String::new();
     for (name, bytes) in modules {
         order.push_str(&name);
@@ -125,10 +135,8 @@ mod tests {
     }
 
     fn assembled(tree: &Tree, modules: &[&str]) -> Result<Tree, String> {
-        let init = tempfile::NamedTempFile::new().unwrap();
-        fs::write(init.path(), "#!/bin/sh\n").unwrap();
         let modules: Vec<String> = modules.iter().map(|name| (*name).to_owned()).collect();
-        assemble(tree, init.path(), &modules).map_err(|error| {
+        assemble(tree, b"#!/bin/sh\n", &modules).map_err(|error| {
             assert_eq!(error.exit_code(), 5);
             error.to_string()
         })

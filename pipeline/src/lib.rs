@@ -12,6 +12,7 @@ pub mod commands;
 pub mod cpio;
 pub mod debian;
 pub mod error;
+mod excerpt;
 pub mod initramfs;
 pub mod interrupt;
 pub mod kernel;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}\nhint: {}", error.hint());
+            error.print();
             ExitCode::from(error.exit_code())
         }
     }

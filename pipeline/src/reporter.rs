@@ -2,9 +2,23 @@
 //! All of it goes to standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+/// A number of bytes for people.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+/// How long before `now` it was `then`, in one unit.
+pub fn age(now: SystemTime, then: SystemTime) -> String {
+    match now.duration_since(then) {
+        Ok(age) => indicatif::HumanDuration(age).to_string(),
+        // Another host's clock.
+        Err(_) => "now".to_owned(),
+    }
+}
 
 /// Says what is going on.
 #[derive(Debug, Clone, Copy)]
@@ -35,18 +49,6 @@ impl Reporter {
             // Nobody left to read it is no reason to stop.
             let _ = writeln!(io::stderr(), "{}", text.as_ref());
         }
-    }
-
-    /// Shows how far something of known size is, until the bar is dropped.
-    pub fn bar(&self, what: &str, bytes: u64) -> Bar {
-        let bar = if self.bars { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
-        let style =
-            ProgressStyle::with_template("{msg:24!} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}");
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_message(what.to_owned());
-        Bar(bar)
     }
 
     /// Shows how far the fetching of some files is, until the display is dropped: on a terminal a bar of the totals,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mkext4::sink::RegionSink;
 use mkext4::{FsBuilder, InodeCount, InodeHandle, Meta, Options, SpecialKind};
+use serde_json::{Map, Value};
 use store::StagedFile;
 
 use crate::error::{Error, IoContext, Result};
@@ -100,6 +101,13 @@ pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
             .map_err(place)?;
         }
     }
+    for (path, text) in &rootfs.files {
+        let content = Content::Memory(text.as_bytes().into());
+        tree.replace(path, Attributes::root(0o644), Kind::File(content)).map_err(place)?;
+    }
+    for (path, changes) in &rootfs.json {
+        change_json(tree, path, changes)?;
+    }
     for permission in &rootfs.permissions {
         let missing =
             || Error::build(STEP, format!("`permissions` names {}, which is not there", permission.path));
@@ -118,6 +126,43 @@ pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Merges an object into the JSON file at `path`, or writes it there.
+fn change_json(tree: &mut Tree, path: &str, changes: &Map<String, Value>) -> Result<()> {
+    /// JSON that is configuration is a page of text.
+    const MAX_JSON: u64 = 16 << 20;
+    let (mut attributes, mut whole) = (Attributes::root(0o644), Value::Object(Map::new()));
+    if let Some(id) = tree.follow(path) {
+        let node = tree.node(id);
+        let refuse = |reason: &str| Error::build(STEP, format!("`json` changes {path}, which is {reason}"));
+        let Kind::File(content) = &node.kind else { return Err(refuse("no file")) };
+        if content.len() > MAX_JSON {
+            return Err(refuse("too long"));
+        }
+        let bytes = content.bytes().map_err(|error| Error::build(STEP, error))?;
+        whole = serde_json::from_slice(&bytes).map_err(|error| refuse(&format!("no JSON: {error}")))?;
+        attributes = node.attributes;
+    }
+    merge_json(&mut whole, &Value::Object(changes.clone()));
+    // In order of the keys, whatever features `serde_json` was built with.
+    whole.sort_all_objects();
+    let text = format!("{whole:#}\n");
+    tree.replace(path, attributes, Kind::File(Content::Memory(text.into_bytes().into()))).map_err(place)?;
+    Ok(())
+}
+
+/// Objects are merged key by key, and everything else is replaced, as RFC 7396 has it (but for `null`, which a recipe
+/// cannot say).
+fn merge_json(whole: &mut Value, changes: &Value) {
+    match (whole, changes) {
+        (Value::Object(whole), Value::Object(changes)) => {
+            for (key, value) in changes {
+                merge_json(whole.entry(key.as_str()).or_insert(Value::Null), value);
+            }
+        }
+        (whole, changes) => *whole = changes.clone(),
+    }
 }
 
 /// The files of a directory of the host, in order of their paths. Of their modes only "executable" is kept: that

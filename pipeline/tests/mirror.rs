@@ -14,6 +14,9 @@ use archive::{Answer, Archive, Mirror};
 struct Bench {
     dir: tempfile::TempDir,
     mirror: Mirror,
+    /// How many seconds a silent mirror is waited for, if not as long as usual. A short time is no measure of anything: on
+    /// a host with much to do, an honest mirror may not answer in time either.
+    patience: Option<u32>,
 }
 
 impl Bench {
@@ -22,7 +25,7 @@ impl Bench {
         fs::write(dir.path().join("r.toml"), archive::RECIPE).unwrap();
         fs::write(dir.path().join("init"), "#!/bin/sh\n").unwrap();
         fs::write(dir.path().join("keys"), archive.keyring()).unwrap();
-        Bench { dir, mirror: Mirror::serve(archive.files()) }
+        Bench { dir, mirror: Mirror::serve(archive.files()), patience: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -41,7 +44,10 @@ impl Bench {
             .env("SAMOVAR_DEBIAN_MIRROR", self.mirror.url("debian"))
             .env("SAMOVAR_DEBIAN_SECURITY_MIRROR", self.mirror.url("debian-security"))
             .env("SAMOVAR_DEBIAN_KEYRING", self.path("keys"))
-            .env("SAMOVAR_FETCH_TIMEOUT", "1")
+            .env(
+                "SAMOVAR_FETCH_TIMEOUT",
+                self.patience.map(|seconds| seconds.to_string()).unwrap_or_default(),
+            )
             .env("NO_PROXY", "127.0.0.1")
             .env_remove("ALL_PROXY")
             .env_remove("all_proxy")
@@ -138,8 +144,9 @@ fn files_that_are_not_there() {
     assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
     bench.mirror.set("busybox-static", Answer::Status(404));
     bench.mirror.set("libtest", Answer::Status(410));
-    bench.fails("rootfs", 3, "run `samovar lock`");
-    bench.fails("rootfs", 3, "the mirror no longer has busybox-static 1, libtest 1");
+    let told = "r.lock: the mirror no longer has busybox-static 1, libtest 1\n\
+        hint: run `samovar lock r.toml --update busybox-static libtest`";
+    bench.fails("rootfs", 3, told);
     // What was still there is kept, and what was fetched once can be built from for ever.
     bench.mirror.repent();
     let requests = bench.mirror.requests();
@@ -228,21 +235,22 @@ fn what_was_left_is_not_trusted() {
 
 #[test]
 fn a_mirror_that_says_nothing() {
-    for (answer, reason) in [
-        (Answer::Silent, "tried 4 times"),
-        (Answer::Stalling, "tried 4 times"),
-        (Answer::Trickling, "bytes came in"),
-    ] {
-        let mut bench = Bench::new(&Archive::new());
+    let archive = Archive::new();
+    for answer in [Answer::Silent, Answer::Stalling, Answer::Trickling] {
+        let mut bench = Bench::new(&archive);
+        // All else is there, so that nothing else can be waited for.
+        bench.mirror.set("tool_", Answer::Status(404));
+        bench.fails("rootfs", 3, "no longer has tool 1\n");
         bench.mirror.set("tool_", answer);
-        let begun = std::time::Instant::now();
-        bench.fails("rootfs", 3, reason);
-        assert!(begun.elapsed().as_secs() < 40, "{answer:?}");
+        bench.patience = Some(1);
+        bench.fails("rootfs", 3, "tried 4 times");
+        bench.patience = None;
         bench.mirror.repent();
         assert!(bench.build("rootfs").status.success());
     }
-    let mut bench = Bench::new(&Archive::new());
+    let mut bench = Bench::new(&archive);
     bench.mirror.set("InRelease", Answer::Stalling);
+    bench.patience = Some(1);
     bench.fails("rootfs", 3, "tried 4 times");
 }
 
@@ -287,19 +295,20 @@ fn a_mirror_that_lies_about_sizes() {
 #[test]
 fn yesterdays_index() {
     let archive = Archive::new();
-    let mut bench = Bench::new(&archive.of_day("05 Jan 2025"));
+    let bench = Bench::new(&archive.of_day("05 Jan 2025"));
     fs::write(bench.path("keys"), archive.keyring()).unwrap();
-    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store", "--update"]).status.success());
     let lock = fs::read(bench.path("r.lock")).unwrap();
-    bench.mirror.put(archive.of_day("04 Jan 2025").files());
-    let output = bench.samovar(&["lock", "r.toml", "--store", "store"]);
+    bench.mirror.serve_now(archive.of_day("04 Jan 2025").files());
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store", "--update"]);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(stderr.contains("older than the one of Wed, 05 Jan 2025"), "{stderr}");
+    assert!(stderr.contains("\nhint: the mirror is behind"), "{stderr}");
     assert_eq!(fs::read(bench.path("r.lock")).unwrap(), lock, "the lock stays");
     for day in ["05 Jan 2025", "06 Jan 2025"] {
-        bench.mirror.put(archive.of_day(day).files());
-        assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+        bench.mirror.serve_now(archive.of_day(day).files());
+        assert!(bench.samovar(&["lock", "r.toml", "--store", "store", "--update"]).status.success());
     }
 }
 
@@ -353,34 +362,40 @@ fn interrupted_at_any_moment() {
         bench.mirror.set(file, Answer::Slow);
     }
     let mut interrupted = 0;
-    for milliseconds in (0..2000).step_by(40) {
-        let child = bench
+    // At its first request, its second and so on, and at different places of the answer.
+    for attempt in 0..100 {
+        let before = bench.mirror.requests();
+        let mut child = bench
             .command(env!("CARGO_BIN_EXE_samovar"))
             .args(["build", "r.toml", "--store", "store", "--until", "rootfs", "--rebuild"])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        let pause = |milliseconds| std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        while bench.mirror.requests() <= before + attempt % 7 && child.try_wait().unwrap().is_none() {
+            pause(1);
+        }
+        pause(attempt as u64 * 37 % 400);
         let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
         assert!(killed.is_ok());
         let output = child.wait_with_output().unwrap();
         let stderr = text(&output.stderr);
-        // Before it listens to the signal, the signal ends it without a word.
         match output.status.code() {
             Some(130) => {
                 interrupted += 1;
                 assert!(stderr.contains("error: interrupted\nhint: "), "{stderr}");
                 assert!(output.stdout.is_empty());
             }
+            // All was fetched by then.
             Some(0) => break,
-            code => assert_eq!(code, None, "{stderr}"),
+            code => panic!("{code:?} {stderr}"),
         }
         if let Ok(lock) = fs::read(bench.path("r.lock")) {
             assert_eq!(lock, fs::read(undisturbed.path("r.lock")).unwrap(), "a lock is whole or not there");
         }
     }
-    assert!(interrupted > 3, "{interrupted}");
+    assert!(interrupted >= 3, "{interrupted}");
     bench.mirror.repent();
     let output = bench.build("rootfs");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -487,16 +502,342 @@ fn signed_but_for_another_suite_or_time() {
 }
 
 #[test]
-fn a_lock_that_is_not_the_recipes() {
+fn signed_but_without_what_is_asked_for() {
+    for (from, to, reason) in [
+        ("Components: main", "Components: contrib", "has no component main; there are contrib"),
+        ("Architectures: arm64", "Architectures: amd64", "has no packages for arm64"),
+    ] {
+        let bench = Bench::new(&Archive::with_release(|text| text.replace(from, to)));
+        bench.fails("rootfs", 2, reason);
+    }
+}
+
+#[test]
+fn a_lock_follows_its_recipe() {
     let bench = Bench::new(&Archive::new());
     assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
-    let recipe = archive::RECIPE.replace("packages = [\"tool\"]", "packages = [\"libtest\"]");
+    let recipe = archive::RECIPE.replace("packages = [\"tool\"]", "packages = [\"extra\"]");
     fs::write(bench.path("r.toml"), recipe).unwrap();
-    bench.fails("rootfs", 2, "other packages");
-    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
-    assert!(bench.build("rootfs").status.success());
+    let lock = fs::read(bench.path("r.lock")).unwrap();
+    let locked = bench.samovar(&["build", "r.toml", "--store", "store", "--until", "rootfs", "--locked"]);
+    assert_eq!(locked.status.code(), Some(2));
+    let stderr = text(&locked.stderr);
+    let reason = "r.lock: was made for other packages: the recipe asks for extra, tool no longer";
+    assert!(stderr.contains(reason) && stderr.contains("\nhint: "), "{stderr}");
+    assert_eq!(fs::read(bench.path("r.lock")).unwrap(), lock, "nothing was changed");
+
+    let built = bench.build("rootfs");
+    let stderr = text(&built.stderr);
+    assert!(built.status.success(), "{stderr}");
+    assert!(stderr.contains("extra 1 added") && stderr.contains("tool 1 removed"), "{stderr}");
+    let again = bench.samovar(&["build", "r.toml", "--store", "store", "--until", "rootfs", "--locked"]);
+    assert_eq!((text(&again.stdout), text(&again.stderr)), (text(&built.stdout), "up to date"));
+
     fs::write(bench.path("r.lock"), "version = 99\n").unwrap();
     bench.fails("rootfs", 2, "format 99");
+    assert_eq!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.code(), Some(2));
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store", "--update"]).status.success());
+    assert!(bench.build("rootfs").status.success());
+}
+
+#[test]
+fn a_locked_build_makes_no_lock() {
+    let bench = Bench::new(&Archive::new());
+    let output = bench.samovar(&["build", "r.toml", "--store", "store", "--until", "kernel", "--locked"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("error: r.lock: is not there\nhint: run `samovar lock`"), "{stderr}");
+    assert!(!bench.path("r.lock").exists());
+    assert_eq!(bench.mirror.requests(), 0);
+    // Another file does, too, and is the only one that is written.
+    let lock = ["lock", "r.toml", "--store", "store", "--lock-file", "other.lock"];
+    assert!(bench.samovar(&lock).status.success());
+    let build =
+        ["build", "r.toml", "--store", "store", "--until", "kernel", "--locked", "--lock-file", "other.lock"];
+    assert!(bench.samovar(&build).status.success());
+    assert!(!bench.path("r.lock").exists());
+}
+
+/// What the lock has, as `name version`.
+fn locked(bench: &Bench) -> Vec<String> {
+    let lock: toml::Table = fs::read_to_string(bench.path("r.lock")).unwrap().parse().unwrap();
+    let field = |package: &toml::Value, name: &str| package[name].as_str().unwrap().to_owned();
+    let packages = lock["package"].as_array().unwrap();
+    packages.iter().map(|package| field(package, "name") + " " + &field(package, "version")).collect()
+}
+
+/// Locked, built, and then the archive has moved on and dropped the old versions.
+fn overtaken() -> Bench {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive);
+    for step in ["kernel", "rootfs"] {
+        assert!(bench.build(step).status.success());
+    }
+    bench.mirror.serve_now(archive.later().files());
+    bench
+}
+
+const OLD: [&str; 4] = ["busybox-static 1", "libtest 1", "linux-image-9-arm64 1", "tool 1"];
+
+#[test]
+fn what_is_locked_stays() {
+    let bench = overtaken();
+    let lock = |args: &[&str]| {
+        let output = bench.samovar(&[&["lock", "r.toml", "--store", "store"][..], args].concat());
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    assert_eq!(locked(&bench), OLD);
+    let requests = bench.mirror.requests();
+    assert_eq!(lock(&[]), (Some(0), "r.lock: has all that the recipe asks for".into()));
+    assert_eq!(bench.mirror.requests(), requests, "nothing is asked for");
+
+    // Something is added, and it alone.
+    let recipe = archive::RECIPE.replace("[\"tool\"]", "[\"tool\", \"extra\"]");
+    fs::write(bench.path("r.toml"), &recipe).unwrap();
+    let (code, stderr) = lock(&[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.ends_with("\nextra 2 added"), "{stderr}");
+    assert_eq!(
+        locked(&bench),
+        ["busybox-static 1", "extra 2", "libtest 1", "linux-image-9-arm64 1", "tool 1"]
+    );
+    // And removed.
+    fs::write(bench.path("r.toml"), archive::RECIPE).unwrap();
+    let (_, stderr) = lock(&[]);
+    assert!(stderr.ends_with("\nextra 2 removed"), "{stderr}");
+    assert_eq!(locked(&bench), OLD);
+
+    let (code, stderr) = lock(&["--update", "libtst"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("has no package libtst that could be updated; it has libtest\nhint: "),
+        "{stderr}"
+    );
+    assert_eq!(locked(&bench), OLD);
+    lock(&["--update", "libtest"]);
+    assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-9-arm64 1", "tool 1"]);
+    lock(&["--update", "linux-image-arm64"]);
+    assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-10-arm64 2", "tool 1"]);
+    assert!(bench.build("rootfs").status.success());
+    lock(&["--update"]);
+    assert_eq!(locked(&bench), ["busybox-static 2", "libtest 2", "linux-image-10-arm64 2", "tool 2"]);
+}
+
+#[test]
+fn what_cannot_stay_is_updated_too() {
+    let bench = overtaken();
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store", "--update", "tool"]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    // The new tool needs the new library.
+    assert!(stderr.ends_with("\nlibtest 1 -> 2\ntool 1 -> 2"), "{stderr}");
+    assert_eq!(locked(&bench), ["busybox-static 1", "libtest 2", "linux-image-9-arm64 1", "tool 2"]);
+}
+
+/// A library that is no longer in the archive in any version, because its new one has another name.
+#[test]
+fn what_is_locked_stays_with_what_it_needs() {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive);
+    let recipe = |packages: &str| {
+        fs::write(bench.path("r.toml"), archive::RECIPE.replace("[\"tool\"]", packages)).unwrap();
+    };
+    recipe("[\"legacy\"]");
+    for step in ["initramfs", "rootfs"] {
+        assert!(bench.build(step).status.success());
+    }
+    bench.mirror.serve_now(archive.later().files());
+    recipe("[\"legacy\", \"extra\"]");
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let kept = ["legacy 1", "libtest 2", "linux-image-9-arm64 1", "oldlib 1"];
+    assert_eq!(locked(&bench), [&["busybox-static 1", "extra 2"][..], &kept].concat());
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store", "--update", "legacy"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let new = ["legacy 2", "libtest 2", "linux-image-9-arm64 1", "newlib 2"];
+    assert_eq!(locked(&bench), [&["busybox-static 1", "extra 2"][..], &new].concat());
+}
+
+#[test]
+fn of_another_release_nothing_is_kept() {
+    let bench = overtaken();
+    let lock = fs::read_to_string(bench.path("r.lock")).unwrap();
+    fs::write(bench.path("r.lock"), lock.replace("\"trixie", "\"bookworm")).unwrap();
+    let output = bench.samovar(&["lock", "r.toml", "--store", "store"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(locked(&bench), ["busybox-static 2", "libtest 2", "linux-image-10-arm64 2", "tool 2"]);
+}
+
+#[test]
+fn what_is_gone_is_named_and_what_was_fetched_stays() {
+    let bench = overtaken();
+    // In another store, which has nothing: all that is gone is told at once.
+    let build = |store: &str| bench.samovar(&["build", "r.toml", "--store", store, "--until", "rootfs"]);
+    let output = bench.samovar(&["build", "r.toml", "--store", "other"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    let told = "error: r.lock: the mirror no longer has busybox-static 1, libtest 1, linux-image-9-arm64 1, tool 1\n\
+        hint: run `samovar lock r.toml --update busybox-static libtest linux-image-9-arm64 tool` to take";
+    assert!(stderr.contains(told), "{stderr}");
+    // What is to stay must be somewhere, too.
+    let recipe = archive::RECIPE.replace("[\"tool\"]", "[\"tool\", \"extra\"]");
+    fs::write(bench.path("r.toml"), &recipe).unwrap();
+    let output = bench.samovar(&["lock", "r.toml", "--store", "other"]);
+    assert_eq!(output.status.code(), Some(3));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("the mirror no longer has busybox-static 1, libtest 1, tool 1\n"), "{stderr}");
+    assert_eq!(locked(&bench), OLD);
+    fs::write(bench.path("r.toml"), archive::RECIPE).unwrap();
+
+    // What was fetched before is enough, in whatever store it lies.
+    fs::create_dir_all(bench.path("third/cache")).unwrap();
+    for entry in fs::read_dir(bench.path("store/cache")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), bench.path("third/cache").join(entry.file_name())).unwrap();
+    }
+    let (first, third) = (build("store"), build("third"));
+    assert!(third.status.success(), "{}", text(&third.stderr));
+    assert_eq!(text(&third.stdout).replace("third", "store"), text(&first.stdout));
+
+    // The hint helps.
+    let update = ["lock", "r.toml", "--store", "other", "--update"];
+    let names = ["busybox-static", "libtest", "linux-image-9-arm64", "tool"];
+    assert!(bench.samovar(&[&update[..], &names].concat()).status.success());
+    assert!(build("other").status.success());
+}
+
+/// A mirror that lags behind the one that the lock was made from, and a store that knows neither.
+#[test]
+fn a_mirror_that_lags() {
+    let archive = Archive::new();
+    let bench = Bench::new(&archive.later());
+    assert!(bench.samovar(&["lock", "r.toml", "--store", "store"]).status.success());
+    let lock = fs::read(bench.path("r.lock")).unwrap();
+    let mut files = archive.later().files();
+    files.extend(archive.files());
+    bench.mirror.serve_now(files);
+    // It has no newest packages to give.
+    let output = bench.samovar(&["lock", "r.toml", "--store", "other", "--update"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    let told = "debian trixie InRelease: is of Wed, 01 Jan 2025 00:00:00 UTC, and the lock was made from one of Sat, 01 Feb";
+    assert!(stderr.contains(told) && stderr.contains("\nhint: the mirror is behind"), "{stderr}");
+    assert_eq!(fs::read(bench.path("r.lock")).unwrap(), lock);
+    // It will do to build what is locked, and for something more.
+    fs::write(bench.path("r.toml"), archive::RECIPE.replace("[\"tool\"]", "[\"tool\", \"extra\"]")).unwrap();
+    let output = bench.samovar(&["build", "r.toml", "--store", "third", "--until", "rootfs"]);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("debian trixie InRelease: is of Wed, 01 Jan"), "{stderr}");
+    assert_eq!(
+        locked(&bench),
+        ["busybox-static 2", "extra 1", "libtest 2", "linux-image-10-arm64 2", "tool 2"]
+    );
+    let lock = fs::read_to_string(bench.path("r.lock")).unwrap();
+    assert!(
+        lock.contains("01 Feb 2025") && !lock.contains("01 Jan 2025"),
+        "the newest that was seen is kept"
+    );
+    // A store that saw the newer one is not led back.
+    fs::remove_file(bench.path("r.lock")).unwrap();
+    bench.fails("rootfs", 4, "is of Wed, 01 Jan 2025 00:00:00 UTC, older than the one of Sat, 01 Feb");
+}
+
+/// Ten lines over a recipe that somebody else wrote, with its files elsewhere.
+#[test]
+fn a_recipe_of_ones_own_over_another() {
+    let bench = Bench::new(&Archive::new());
+    fs::create_dir_all(bench.path("base/files/etc")).unwrap();
+    fs::write(bench.path("base/files/etc/issue"), "base\n").unwrap();
+    let base = archive::RECIPE
+        .replace("init = \"init\"\n", "")
+        .replace("packages =", "overlay = [\"files\"]\npackages =");
+    fs::write(bench.path("base/r.toml"), base).unwrap();
+    let own = "extends = \"base/r.toml\"\nname = \"own\"\n\n[rootfs]\npackages = [\"config\"]\n\
+        files = { \"/etc/motd\" = \"hello\\n\" }\n\n\
+        [rootfs.json.\"/etc/app/policies.json\".policies]\nB.D = \"x\"\nE = [true]\n";
+    fs::write(bench.path("own.toml"), own).unwrap();
+    let output = bench.samovar(&["build", "own.toml", "--store", "store", "--until", "rootfs"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(bench.path("own.lock").exists() && !bench.path("base/r.lock").exists());
+    let image = bench.path(text(&output.stdout)).join("rootfs.ext4");
+    let image = ext4_view::Ext4::load_from_path(&image).unwrap();
+    assert_eq!(image.read("/etc/issue").unwrap(), b"base\n");
+    assert_eq!(image.read("/etc/motd").unwrap(), b"hello\n");
+    assert!(image.exists("/usr/bin/tool").unwrap());
+    let policies: serde_json::Value =
+        serde_json::from_slice(&image.read("/etc/app/policies.json").unwrap()).unwrap();
+    let expected = serde_json::json!({ "policies": { "A": 1, "B": { "C": 2, "D": "x" }, "E": [true] } });
+    assert_eq!(policies, expected);
+
+    // An error in the base is told in the base, with its text.
+    let base = fs::read_to_string(bench.path("base/r.toml")).unwrap();
+    fs::write(bench.path("base/r.toml"), base.replace("cpus = 1", "cpus = 100")).unwrap();
+    let output = bench.samovar(&["check", "own.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = text(&output.stderr);
+    assert!(stderr.starts_with("error: base/r.toml:18:8: `cpus` must be 1 to 8\n   |\n18 | cpus = 100\n   |        ^^^\n   |\nhint: "), "{stderr}");
+}
+
+#[test]
+fn recipes_are_checked_without_a_mirror() {
+    let bench = Bench::new(&Archive::new());
+    let recipes = bench.path("recipes");
+    fs::create_dir(&recipes).unwrap();
+    let good = archive::RECIPE.replace("\"init\"", "\"../init\"");
+    fs::write(recipes.join("a.toml"), good.replace("label", "lable")).unwrap();
+    fs::write(recipes.join("b.toml"), &good).unwrap();
+    fs::write(recipes.join("c.toml"), good.replace("../init", "absent")).unwrap();
+    let output = bench.samovar(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "recipes/b.toml: ok");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("error: recipes/a.toml:13:1: unknown field `lable`\n"), "{stderr}");
+    assert!(
+        stderr.contains("13 | lable = \"test\"\n   | ^^^^^\n   |\nhint: did you mean `label`?\n"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("recipes/b.toml: has no lock yet"), "{stderr}");
+    assert!(stderr.contains("error: recipes/absent: No such file"), "{stderr}");
+    assert_eq!(bench.mirror.requests(), 0);
+    assert!(!bench.path("artifacts").exists());
+
+    let output = bench.samovar(&["new", "recipes/mine"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "recipes/mine.toml"));
+    let output = bench.samovar(&["new", "yours", "--extends", "recipes/mine.toml"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "yours.toml"));
+    let output = bench.samovar(&["check", "yours.toml", "recipes/mine.toml"]);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "yours.toml: ok\nrecipes/mine.toml: ok")
+    );
+    let again = bench.samovar(&["new", "yours"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(
+        text(&again.stderr),
+        "error: yours.toml: is there already\nhint: give another name, or remove the file"
+    );
+    assert_eq!(bench.samovar(&["new", "a b"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_projects_own_recipes_are_good() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_samovar")).arg("check").current_dir(root).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let count = fs::read_dir(root.join("recipes")).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "toml")
+    });
+    assert_eq!(text(&output.stdout).lines().count(), count.count());
+    assert_eq!(text(&output.stderr), "", "each has its lock");
+}
+
+#[test]
+fn the_schema_is_the_one_in_the_repository() {
+    let output = Command::new(env!("CARGO_BIN_EXE_samovar")).arg("schema").output().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/recipe.schema.json");
+    let kept = fs::read_to_string(path).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), kept, "samovar schema >recipes/recipe.schema.json");
 }
 
 #[test]

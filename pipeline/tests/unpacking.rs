@@ -15,10 +15,12 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use samovar::Error;
-use samovar::debian::fetch::{FetchError, Fetcher, Pinned};
+use samovar::debian::fetch::Fetcher;
 use samovar::debian::sources::Mirrors;
 use samovar::debian::{archive, deb};
-use samovar::lock::Lock;
+use samovar::lock::choose::{Choice, Update};
+use samovar::lock::fetch::fetch;
+use samovar::lock::{Lock, LockedPackage};
 use samovar::recipe::RecipeFile;
 use samovar::reporter::Reporter;
 use samovar::tree::{Content, Kind, NodeId, Spool, Tree};
@@ -243,32 +245,19 @@ fn compare(package: &Path, scratch: &Path) {
 /// The packages of a recipe, by its lock, or by what the archive has now if it has these no longer.
 fn packages_of(file: &RecipeFile, store: &Store) -> Vec<PathBuf> {
     let mirrors = Mirrors::of_host();
-    let fetcher = Fetcher::new(&mirrors, false, Reporter::new());
-    let fetch = |lock: &Lock| {
-        let pinned: Vec<Pinned> = lock
-            .all()
-            .iter()
-            .map(|package| Pinned {
-                name: &package.name,
-                archive: package.archive,
-                path: &package.path,
-                size: package.size,
-                sha256: package.sha256,
-            })
-            .collect();
-        fetcher.all(store, "packages", &pinned, "")
-    };
+    let reporter = Reporter::new();
+    let fetcher = Fetcher::new(&mirrors, false, reporter);
+    let fetch =
+        |lock: &Lock| fetch(&fetcher, store, file, &lock.all().iter().collect::<Vec<&LockedPackage>>());
     let lock = Lock::read(&file.lock_path(), &file.recipe).unwrap().expect("our recipes have locks");
     match fetch(&lock) {
-        Err(Error::Fetch(FetchError::Gone { names, .. })) => {
-            eprintln!(
-                "{}: the mirror no longer has {}: its packages of today are compared",
-                file.recipe.name,
-                names.join(", ")
-            );
+        Err(error @ Error::Gone { .. }) => {
+            eprintln!("{error}: its packages of today are compared");
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
             let (index, suites) = archive::index(store, &file.recipe.debian, &fetcher, now).unwrap();
-            fetch(&Lock::resolve(&file.recipe, &index, &suites).unwrap()).unwrap()
+            let update = &Update::All;
+            let choice = Choice { file, earlier: None, update, store, fetcher: &fetcher, reporter };
+            fetch(&choice.make(index, &suites).unwrap()).unwrap()
         }
         paths => paths.unwrap(),
     }

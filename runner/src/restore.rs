@@ -10,7 +10,7 @@ use std::{
 };
 
 use machine::memory::GuestMemory;
-use store::{Artifact, Kind};
+use store::{Artifact, Hold, Kind};
 
 use crate::{
     boot::HOST_HINT,
@@ -38,6 +38,8 @@ pub struct Restored {
     pub report: Report,
     /// The keyboard layouts that the guest has, the one in use first.
     pub layouts: Vec<String>,
+    /// Keeps the base in its store, as long as the session lives.
+    pub hold: Hold,
 }
 
 /// Why a warm base was not restored.
@@ -136,6 +138,7 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     let mut report = Report::default();
     let base = Artifact::open(artifact)?;
+    let hold = base.hold()?;
     if base.kind() != Kind::WarmBase {
         return Err(RestoreError::NotWarmBase { path: artifact.into(), kind: base.kind() });
     }
@@ -167,7 +170,7 @@ pub fn restore(
         report.devices_us = Some(devices_us);
         report.state_us = Some(state_us);
     }
-    Ok(Restored { name: name(&base), session, running, report, layouts: layouts(&base) })
+    Ok(Restored { name: name(&base), session, running, report, layouts: layouts(&base), hold })
 }
 
 fn open_disk(base: &Artifact) -> Result<File, RestoreError> {

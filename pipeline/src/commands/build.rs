@@ -4,16 +4,19 @@ use std::path::PathBuf;
 
 use super::{make_lock, open_store};
 use crate::build::{Build, Target};
+use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lock::Lock;
+use crate::lock::choose::{Choice, Update};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 
 /// Build a recipe and print the path of the artifact
 ///
-/// Steps whose inputs have not changed are not done again. Without a lock beside the recipe, one is made first; with
-/// one, only the very bytes it names are taken.
+/// Steps whose inputs have not changed are not done again. Only the very bytes that the lock beside the recipe names are
+/// taken. Where there is no lock, or the recipe asks for other packages than it did when the lock was made, that is put
+/// right first, as `samovar lock` does it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The recipe, such as recipes/hello.toml
@@ -24,6 +27,12 @@ pub(super) struct Args {
     /// Stop after this step and print the path of its artifact
     #[arg(long, value_name = "STEP", default_value = "warm-base")]
     until: Target,
+    /// Fail rather than make or change the lock
+    #[arg(long)]
+    locked: bool,
+    /// Another lock than the one beside the recipe
+    #[arg(long, value_name = "FILE")]
+    lock_file: Option<PathBuf>,
     /// Fetch nothing: use what was fetched before, and name all that is missing
     #[arg(long)]
     offline: bool,
@@ -33,21 +42,52 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What builds the warm base of `recipe`.
+    pub(super) fn warm_base(recipe: PathBuf, store: Option<PathBuf>) -> Args {
+        Args {
+            recipe,
+            store,
+            until: Target::WarmBase,
+            locked: false,
+            lock_file: None,
+            offline: false,
+            rebuild: false,
+        }
+    }
+
     pub(super) fn run(self) -> Result<()> {
+        println!("{}", self.build()?.display());
+        Ok(())
+    }
+
+    /// Builds; the path of the artifact.
+    pub(super) fn build(self) -> Result<PathBuf> {
         let reporter = Reporter::new();
         let file = RecipeFile::read(&self.recipe)?;
         let store = open_store(self.store.as_deref(), &self.recipe)?;
         let mirrors = Mirrors::of_host();
-        let lock = match Lock::read(&file.lock_path(), &file.recipe)? {
-            Some(lock) => lock,
-            None => make_lock(&file, &store, &mirrors, self.offline, &reporter)?,
+        let fetcher = Fetcher::new(&mirrors, self.offline, reporter);
+        let path = self.lock_file.unwrap_or_else(|| file.lock_path());
+        let earlier = Lock::load(&path)?;
+        let misfit = match &earlier {
+            None => Some("is not there".to_owned()),
+            Some(lock) => lock.misfit(&file.recipe),
+        };
+        let lock = match (earlier, misfit) {
+            (Some(lock), None) => lock,
+            (_, Some(reason)) if self.locked => return Err(Error::Lock { path, reason }),
+            (earlier, _) => {
+                let (earlier, update) = (earlier.as_ref(), &Update::Needed);
+                let choice =
+                    Choice { file: &file, earlier, update, store: &store, fetcher: &fetcher, reporter };
+                make_lock(&choice, &path)?
+            }
         };
         let build = Build {
             file: &file,
             lock: &lock,
             store: &store,
-            mirrors: &mirrors,
-            offline: self.offline,
+            fetcher: &fetcher,
             rebuild: self.rebuild,
             reporter,
         };
@@ -55,7 +95,6 @@ impl Args {
         if outcome.built.is_empty() {
             reporter.line("up to date");
         }
-        println!("{}", store.path_of(outcome.artifact.hash()).display());
-        Ok(())
+        Ok(store.path_of(outcome.artifact.hash()))
     }
 }

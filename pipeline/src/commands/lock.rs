@@ -3,19 +3,29 @@
 use std::path::PathBuf;
 
 use super::{make_lock, open_store};
+use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
 use crate::error::Result;
 use crate::lock::Lock;
+use crate::lock::choose::{Choice, Update};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 
-/// Choose the packages for a recipe anew, from what the archive has now
+/// Choose the packages for a recipe, and pin them in the lock beside it
 ///
-/// The lock is written beside the recipe, and what changed is said.
+/// What is locked already stays as it is, whatever the archive has by now: only what the recipe newly asks for is added,
+/// and what it no longer needs is removed. With --update and names, those packages become the newest ones, and others
+/// only if they cannot stay beside them; with --update alone everything does. What changed is said.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The recipe, such as recipes/hello.toml
     recipe: PathBuf,
+    /// Take the newest versions of these packages, or of all if none is named
+    #[arg(long, value_name = "PACKAGE", num_args = 0..)]
+    update: Option<Vec<String>>,
+    /// Another lock than the one beside the recipe; it is read, if it is there, and written
+    #[arg(long, value_name = "FILE")]
+    lock_file: Option<PathBuf>,
     /// The directory of artifacts, whose cache is used [default: as for `build`]
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
@@ -28,17 +38,34 @@ impl Args {
     pub(super) fn run(self) -> Result<()> {
         let reporter = Reporter::new();
         let file = RecipeFile::read(&self.recipe)?;
-        let store = open_store(self.store.as_deref(), &self.recipe)?;
-        // An earlier lock only serves to tell what changed; one that cannot be read is what this command mends.
-        let earlier = Lock::read(&file.lock_path(), &file.recipe).ok().flatten();
-        let lock = make_lock(&file, &store, &Mirrors::of_host(), self.offline, &reporter)?;
-        if let Some(earlier) = earlier {
-            let changes = lock.changes_since(&earlier);
-            if changes.is_empty() {
-                reporter.line("no package changed");
+        let path = self.lock_file.unwrap_or_else(|| file.lock_path());
+        let update = match self.update {
+            None => Update::Needed,
+            Some(names) if names.is_empty() => Update::All,
+            Some(names) => Update::Named(names.into_iter().collect()),
+        };
+        let earlier = match Lock::load(&path) {
+            // What cannot be read is made anew only when nothing of it is to stay.
+            Err(_) if update == Update::All => None,
+            earlier => earlier?,
+        };
+        if update == Update::Needed
+            && let Some(lock) = earlier.as_ref().filter(|lock| lock.misfit(&file.recipe).is_none())
+        {
+            let renewed = lock.clone().renewed(&file.recipe);
+            if renewed != *lock {
+                renewed.write(&path)?;
             }
-            changes.iter().for_each(|change| reporter.line(change));
+            reporter.line(format!("{}: has all that the recipe asks for", path.display()));
+            return Ok(());
         }
+        let store = open_store(self.store.as_deref(), &self.recipe)?;
+        let mirrors = Mirrors::of_host();
+        let fetcher = Fetcher::new(&mirrors, self.offline, reporter);
+        let earlier = earlier.as_ref();
+        let choice =
+            Choice { file: &file, earlier, update: &update, store: &store, fetcher: &fetcher, reporter };
+        make_lock(&choice, &path)?;
         Ok(())
     }
 }

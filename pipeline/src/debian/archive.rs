@@ -16,6 +16,9 @@ use crate::recipe::Debian;
 /// No InRelease file comes near this.
 const MAX_INRELEASE: u64 = 8 << 20;
 
+/// What to do about an index that is older than one that was seen before.
+pub const BEHIND: &str = "the mirror is behind, or somebody keeps updates away: wait until it has caught up, or try another mirror";
+
 /// A suite that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suite {
@@ -41,7 +44,7 @@ fn suites(release: &str) -> [(Archive, String); 3] {
 /// Fetches and verifies the lists of packages of a release. `now` is in seconds since 1970.
 pub fn index(store: &Store, debian: &Debian, fetcher: &Fetcher, now: u64) -> Result<(Index, Vec<Suite>)> {
     const NO_LIST: &str = "the mirror is being updated or is incomplete: run it again later, or try another";
-    let keyring = Keyring::of_host()?;
+    let keyring = Keyring::trusted()?;
     let mut releases = Vec::new();
     for (archive, suite, message) in in_releases(store, debian, fetcher)? {
         let what = format!("{} {suite} InRelease", archive.name());
@@ -70,9 +73,14 @@ pub fn index(store: &Store, debian: &Debian, fetcher: &Fetcher, now: u64) -> Res
             sha256: list.sha256,
         })
         .collect();
-    let paths = fetcher.all(store, "lists of packages", &pinned, NO_LIST)?;
+    let paths = fetcher.all(store, "lists of packages", &pinned)?;
+    let absent = names.iter().zip(&paths).filter(|(_, path)| path.is_none());
+    let absent: Vec<String> = absent.map(|((name, _), _)| name.clone()).collect();
+    if !absent.is_empty() {
+        return Err(FetchError::Missing { names: absent, hint: NO_LIST }.into());
+    }
     let mut index = Index::default();
-    for (((archive, suite, list), (what, _)), path) in lists().zip(&names).zip(&paths) {
+    for (((archive, suite, list), (what, _)), path) in lists().zip(&names).zip(paths.iter().flatten()) {
         let packed = File::open(path).at(path)?;
         let text = Compression::Xz
             .decode(packed)
@@ -127,10 +135,11 @@ fn no_older_than_before(
     // What cannot be verified any more, as by another keyring, says nothing.
     let Ok(text) = keyring.verified_text(what, &before, now) else { return Ok(()) };
     match release::date_of(&text) {
-        Some((date, seconds)) if seconds > release.seconds => Err(release::stale(
-            what,
-            format!("is of {}, older than the one of {date} that was fetched before", release.date),
-        )),
+        Some((date, seconds)) if seconds > release.seconds => Err(Error::Verification {
+            what: what.into(),
+            reason: format!("is of {}, older than the one of {date} that was fetched before", release.date),
+            hint: BEHIND,
+        }),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! What is in a `.deb` (deb(5)): an `ar` archive of `debian-binary`, `control.tar.*` and `data.tar.*`.
 //!
-//! Only the data are looked at; maintainer scripts are never run.
+//! The data are what is unpacked, and the control file is what a package says of itself; maintainer scripts are never run.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,6 +31,29 @@ pub fn unpack(
     })
 }
 
+/// The control file of a package: what it says of itself.
+pub fn control(package: &Path) -> Result<String> {
+    let file = File::open(package).at(package)?;
+    let what = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    control_from(BufReader::new(file)).map_err(|error| Error::malformed(format!("package {what}"), error))
+}
+
+fn control_from(reader: impl Read) -> Result<String, UnpackError> {
+    /// No control file comes near this.
+    const MAX_CONTROL: u64 = 4 << 20;
+    let (name, control) = find_member(reader, "control.tar")?;
+    let control = Compression::from_name(&name).decode(control)?.take(MAX_UNPACKED);
+    for entry in tar::Archive::new(control).entries()? {
+        let entry = entry?;
+        if matches!(&*entry.path_bytes(), b"./control" | b"control") {
+            let mut bytes = Vec::new();
+            entry.take(MAX_CONTROL).read_to_end(&mut bytes)?;
+            return text(bytes);
+        }
+    }
+    Err(UnpackError::Form("has no control file"))
+}
+
 /// Why a package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,7 +76,7 @@ pub fn unpack_from(
     spool: &Arc<Spool>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(), UnpackError> {
-    let (name, data) = find_data(reader)?;
+    let (name, data) = find_member(reader, "data.tar")?;
     let data = Compression::from_name(&name).decode(data)?.take(MAX_UNPACKED);
     let mut archive = tar::Archive::new(data);
     for (count, entry) in archive.entries()?.enumerate() {
@@ -144,8 +167,8 @@ fn text(bytes: Vec<u8>) -> Result<String, UnpackError> {
     String::from_utf8(bytes).map_err(|_| UnpackError::Form("has a name that is not UTF-8"))
 }
 
-/// The member that holds the files: its name, and a reader of exactly its bytes.
-fn find_data(mut reader: impl Read) -> Result<(String, impl Read), UnpackError> {
+/// The member `data.tar` or `control.tar`, in whatever compression: its name, and a reader of exactly its bytes.
+fn find_member(mut reader: impl Read, wanted: &str) -> Result<(String, impl Read), UnpackError> {
     let mut magic = [0; 8];
     reader.read_exact(&mut magic)?;
     if magic != *b"!<arch>\n" {
@@ -165,7 +188,10 @@ fn find_data(mut reader: impl Read) -> Result<(String, impl Read), UnpackError> 
                 }
             }
             (0, _) => return Err(UnpackError::Form("is not a package: debian-binary is not first")),
-            (_, data) if data == "data.tar" || data.starts_with("data.tar.") => {
+            (_, found)
+                if found == wanted
+                    || found.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.')) =>
+            {
                 return Ok((name, reader.take(size)));
             }
             _ => {
@@ -179,7 +205,7 @@ fn find_data(mut reader: impl Read) -> Result<(String, impl Read), UnpackError> 
             reader.read_exact(&mut [0])?;
         }
     }
-    Err(UnpackError::Form("holds no data"))
+    Err(UnpackError::Form(if wanted == "data.tar" { "holds no data" } else { "has no control file" }))
 }
 
 /// A member's name and size: fields of fixed width, padded with spaces.

@@ -2,8 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
@@ -15,54 +15,53 @@ use crate::error::{Error, IoContext, Result};
 /// The variable that names a file of archive keys.
 pub const KEYRING_VARIABLE: &str = "SAMOVAR_DEBIAN_KEYRING";
 
-/// Where Debian's package `debian-archive-keyring` puts all keys in one file: the second name is trixie's.
-const HOST_KEYRINGS: [&str; 2] =
-    ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
+/// The public keys that sign Debian 12 and 13 with their updates and security updates, as in Debian's package
+/// `debian-archive-keyring` 2023.3+deb12u2. They are the same on every host, and a host without that package needs none.
+const SHIPPED: [&str; 6] = [
+    include_str!("../../keys/debian-archive-bookworm-automatic.asc"),
+    include_str!("../../keys/debian-archive-bookworm-security-automatic.asc"),
+    include_str!("../../keys/debian-archive-bookworm-stable.asc"),
+    include_str!("../../keys/debian-archive-trixie-automatic.asc"),
+    include_str!("../../keys/debian-archive-trixie-security-automatic.asc"),
+    include_str!("../../keys/debian-archive-trixie-stable.asc"),
+];
 
-const KEY_HINT: &str = "install a newer debian-archive-keyring, or name a file of the archive's keys in \
-                        SAMOVAR_DEBIAN_KEYRING. If the mirror is not Debian's own, do not trust it";
+const KEY_HINT: &str = "for a release newer than this program, name a file of the archive's keys in \
+                        SAMOVAR_DEBIAN_KEYRING, such as that of Debian's package debian-archive-keyring. \
+                        If the mirror is not Debian's own, do not trust it";
 
 /// The keys whose signature is believed.
 #[derive(Debug)]
 pub struct Keyring {
-    path: PathBuf,
+    /// Where the keys are from, for messages.
+    origin: String,
     keys: Vec<SignedPublicKey>,
 }
 
 impl Keyring {
-    /// The keyring that the environment names, else the host's own.
-    pub fn of_host() -> Result<Keyring> {
-        if let Some(path) = env::var_os(KEYRING_VARIABLE).filter(|path| !path.is_empty()) {
-            return Keyring::read(Path::new(&path));
+    /// The keyring that the environment names, else the keys that this program comes with.
+    pub fn trusted() -> Result<Keyring> {
+        match env::var_os(KEYRING_VARIABLE).filter(|path| !path.is_empty()) {
+            Some(path) => Keyring::read(Path::new(&path)),
+            None => Keyring::shipped(),
         }
-        match HOST_KEYRINGS.iter().map(Path::new).find(|path| path.exists()) {
-            Some(path) => Keyring::read(path),
-            None => Err(Error::Verification {
-                what: "the archive's keys".into(),
-                reason: "this host has no debian-archive-keyring".into(),
-                hint: KEY_HINT,
-            }),
+    }
+
+    /// The keys that this program comes with.
+    pub fn shipped() -> Result<Keyring> {
+        let mut keyring = Keyring { origin: "this program".into(), keys: Vec::new() };
+        for text in SHIPPED {
+            keyring.keys.extend(keys("this program's keys", text.as_bytes())?);
         }
+        Ok(keyring)
     }
 
     /// Reads a file of keys, armored or not. Keys of a kind that is not understood are passed over.
     pub fn read(path: &Path) -> Result<Keyring> {
+        let origin = path.display().to_string();
         let file = fs::File::open(path).at(path)?;
-        let malformed = |error: pgp::errors::Error| Error::Verification {
-            what: path.display().to_string(),
-            reason: error.to_string(),
-            hint: "this should be a file of OpenPGP public keys, as in debian-archive-keyring",
-        };
-        let (keys, _) = SignedPublicKey::from_reader_many(BufReader::new(file)).map_err(malformed)?;
-        let keys: Vec<SignedPublicKey> = keys.filter_map(Result::ok).collect();
-        if keys.is_empty() {
-            return Err(Error::Verification {
-                what: path.display().to_string(),
-                reason: "holds no OpenPGP public key".into(),
-                hint: "this should be a file of OpenPGP public keys, as in debian-archive-keyring",
-            });
-        }
-        Ok(Keyring { path: path.into(), keys })
+        let keys = keys(&origin, BufReader::new(file))?;
+        Ok(Keyring { origin, keys })
     }
 
     /// The text of a signed message, if one of these keys has signed it. `now` is in seconds since 1970.
@@ -84,7 +83,7 @@ impl Keyring {
             }
         }
         let reason = if why.is_empty() { "it has no signature".into() } else { why.join("; ") };
-        Err(refuse(format!("no valid signature by a key of {}: {reason}", self.path.display()), KEY_HINT))
+        Err(refuse(format!("no valid signature by a key of {}: {reason}", self.origin), KEY_HINT))
     }
 
     /// Whether one signature is valid and made by one of the keys, and if not, why.
@@ -107,6 +106,18 @@ impl Keyring {
         }
         Err(format!("signature by {issuer} is by none of them, or the text was changed"))
     }
+}
+
+/// The keys in a text or a file; at least one.
+fn keys(origin: &str, text: impl BufRead) -> Result<Vec<SignedPublicKey>> {
+    let refuse = |reason: String| Error::Verification {
+        what: origin.to_owned(),
+        reason,
+        hint: "this should be a file of OpenPGP public keys, as in debian-archive-keyring",
+    };
+    let (keys, _) = SignedPublicKey::from_reader_many(text).map_err(|error| refuse(error.to_string()))?;
+    let keys: Vec<SignedPublicKey> = keys.filter_map(Result::ok).collect();
+    if keys.is_empty() { Err(refuse("holds no OpenPGP public key".into())) } else { Ok(keys) }
 }
 
 /// Whether a signature says that it is this key's. One that names no key is nobody's.

@@ -1,6 +1,6 @@
 //! Debian: where packages are, which ones are wanted, and what is in them.
 //!
-//! What is trusted, and why: a key on this host signs the `InRelease` file ([`inrelease`]); that file holds
+//! What is trusted, and why: one of Debian's keys signs the `InRelease` file ([`inrelease`]); that file holds
 //! the hash of the list of packages ([`release`]), and the list the hash of each package ([`packages`]).
 //! The mirror is trusted in nothing. What was found is pinned in a lock, so the walk is made only when
 //! a lock is made.

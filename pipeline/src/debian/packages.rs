@@ -1,5 +1,7 @@
 //! The lists of packages, and the packages they name.
 
+mod hold;
+
 use std::collections::BTreeMap;
 
 use store::Hash;
@@ -46,6 +48,19 @@ pub struct Package {
     pub suite: String,
 }
 
+impl Package {
+    /// The one package of a text in the form of a list.
+    pub fn of_text(what: &str, text: &str, archive: Archive, suite: &str) -> Result<Package> {
+        let mut paragraphs = deb822::paragraphs(text).map_err(|error| Error::malformed(what, error))?;
+        match paragraphs.pop() {
+            Some(paragraph) if paragraphs.is_empty() => {
+                package(&paragraph, archive, suite).map_err(|reason| Error::malformed(what, reason))
+            }
+            _ => Err(Error::malformed(what, "its control file is not one paragraph")),
+        }
+    }
+}
+
 /// A package's importance: essential ones first, then by priority (Debian Policy 2.5 and 3.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
@@ -84,12 +99,14 @@ impl Rank {
     }
 }
 
-/// All packages that can be had, the newest version of each.
+/// All packages that can be had, the newest version of each but for those that are held back.
 #[derive(Debug, Default)]
 pub struct Index {
     packages: BTreeMap<String, Package>,
     /// Names that packages provide: which package, and as which version.
     provided: BTreeMap<String, Vec<(String, Option<Version>)>>,
+    /// Packages that are held back, with the newest version, if there is any.
+    held: BTreeMap<String, Option<Package>>,
 }
 
 impl Index {
@@ -115,8 +132,9 @@ impl Index {
         problem.map_or(Ok(()), Err)
     }
 
-    /// Notes what packages provide; to be called once all lists are added.
+    /// Notes what packages provide; to be called once all lists are added, and after packages were held or released.
     pub fn finish(&mut self) -> Result<()> {
+        self.provided.clear();
         for package in self.packages.values() {
             for (name, version) in provides(package)? {
                 self.provided.entry(name).or_default().push((package.name.clone(), version));

@@ -43,8 +43,29 @@ impl Release {
         };
         // Signed for another suite, it is no more than a true statement about something else.
         let codename = release.get("codename").ok_or_else(|| malformed("has no Codename".into()))?;
-        if codename != suite {
-            return Err(stale(what, format!("is signed for {codename}, not for {suite}")));
+        let named = release.get("suite").unwrap_or(codename);
+        if codename != suite && named == suite {
+            let reason =
+                format!("{what}: a recipe names the release {codename:?}, not {suite:?}, which moves on");
+            return Err(Error::NotOffered(reason));
+        }
+        // "Suite" moves from "stable" to "oldstable"; which part of the release it is stays: "-updates" and so on.
+        let part = |name: &str| name.split_once('-').map(|(_, part)| part.to_owned());
+        if codename != suite || part(named) != part(suite) {
+            return Err(stale(what, format!("is signed for {codename} ({named}), not for {suite}")));
+        }
+        // The security archive has its components' names behind "updates/", and its lists not.
+        let lists = |field: &str, name: &str| {
+            let mut words = release.words(field).peekable();
+            words.peek().is_none() || words.any(|word| word.strip_prefix("updates/").unwrap_or(word) == name)
+        };
+        if let Some(absent) = components.iter().find(|component| !lists("components", component)) {
+            let there: Vec<&str> = release.words("components").collect();
+            let there = there.join(" ");
+            return Err(Error::NotOffered(format!("{what}: has no component {absent}; there are {there}")));
+        }
+        if !lists("architectures", ARCHITECTURE) {
+            return Err(Error::NotOffered(format!("{what}: has no packages for {ARCHITECTURE}")));
         }
         let date = release.get("date").ok_or_else(|| malformed("has no Date".into()))?;
         let seconds =
@@ -97,7 +118,7 @@ pub fn date_of(text: &str) -> Option<(String, u64)> {
     Some((date.to_owned(), date::parse(date)?))
 }
 
-pub(super) fn stale(what: &str, reason: String) -> Error {
+fn stale(what: &str, reason: String) -> Error {
     let hint = "the mirror may be out of date or hostile, or this host's clock wrong; try another mirror";
     Error::Verification { what: what.into(), reason, hint }
 }
@@ -107,7 +128,7 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_795_300_000;
-    const TEXT: &str = "Origin: Debian\nCodename: trixie\nDate: Sat, 21 Nov 2026 09:15:44 UTC\n\
+    const TEXT: &str = "Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 21 Nov 2026 09:15:44 UTC\n\
         Valid-Until: Sat, 28 Nov 2026 00:53:03 UTC\nSHA256:\n \
         e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 7 main/binary-arm64/Packages\n \
         ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad        3 main/binary-arm64/Packages.xz\n";
@@ -131,6 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_recipe_cannot_ask_for() {
+        let more = TEXT.replace(
+            "SHA256:",
+            "Components: updates/main updates/contrib\nArchitectures: amd64 arm64\nSHA256:",
+        );
+        let parse = |text: &str, suite: &str, component: &str| {
+            let error =
+                Release::parse("InRelease", text, suite, &[component.into()], NOW).expect_err(component);
+            assert_eq!(error.exit_code(), 2, "{error}");
+            error.to_string()
+        };
+        assert!(Release::parse("InRelease", &more, "trixie", &["main".into()], NOW).is_ok());
+        assert!(parse(&more, "trixie", "contrub").ends_with("there are updates/main updates/contrib"));
+        assert!(parse(&more.replace(" arm64", ""), "trixie", "main").ends_with("no packages for arm64"));
+        let error = parse(&more, "stable", "main");
+        assert_eq!(error, "InRelease: a recipe names the release \"trixie\", not \"stable\", which moves on");
+    }
+
+    #[test]
     fn what_is_refused() {
         let refused = |text: &str, now: u64, reason: &str| {
             let error = parse(text, now).expect_err(reason);
@@ -139,7 +179,21 @@ mod tests {
         };
         refused(TEXT, NOW + (7 << 17), "was valid until");
         refused(TEXT, NOW - (7 << 17), "which is to come");
-        refused(&TEXT.replace(": trixie", ": bookworm"), NOW, "is signed for bookworm");
+        refused(
+            &TEXT.replace(": trixie", ": bookworm"),
+            NOW,
+            "is signed for bookworm (stable), not for trixie",
+        );
+        refused(
+            &TEXT.replace("Suite: stable", "Suite: stable-security"),
+            NOW,
+            "is signed for trixie (stable-security)",
+        );
+        refused(
+            &TEXT.replace("Codename: trixie", "Codename: trixie-updates"),
+            NOW,
+            "is signed for trixie-updates",
+        );
         refused(&TEXT.replace("Codename", "Code"), NOW, "no Codename");
         refused(&TEXT.replace("Packages.xz", "Packages.gz"), NOW, "lists no main/binary-arm64/Packages.xz");
         refused(&TEXT.replace("ba78", "BA78"), NOW, "not a SHA-256 value");

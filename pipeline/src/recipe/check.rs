@@ -1,132 +1,213 @@
 //! What a recipe may say, beyond its form.
 
-use std::path::Path;
+use std::ops::{Range, RangeInclusive};
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::source::Sources;
 use super::{Recipe, RecipeError, Size};
 
 /// The machine's own limits; a recipe beyond them could be built but never run.
-const CPUS: std::ops::RangeInclusive<usize> = 1..=8;
-const MEMORY: std::ops::RangeInclusive<Size> = Size::mebibytes(64)..=Size::mebibytes(64 << 10);
-const PIXELS: std::ops::RangeInclusive<u32> = 64..=8192;
-const LIMIT_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
+pub(super) const CPUS: RangeInclusive<usize> = 1..=8;
+const MEMORY: RangeInclusive<Size> = Size::mebibytes(64)..=Size::mebibytes(64 << 10);
+pub(super) const PIXELS: RangeInclusive<u32> = 64..=8192;
+pub(super) const LIMIT_SECONDS: RangeInclusive<u64> = 1..=3600;
+pub(super) const MAX_SPARE_INODES: u32 = 1 << 20;
 
-pub(super) fn check(path: &Path, text: &str, recipe: &Recipe) -> Result<(), RecipeError> {
-    let mut checks = Checks { path, text };
-    let c = &mut checks;
+const ABSOLUTE: &str = "is no absolute path without '.' and '..'";
+
+pub(super) fn check(sources: &Sources, tree: &Spanned<DeTable>, recipe: &Recipe) -> Result<(), RecipeError> {
+    let c = Checks { sources, tree };
     c.ensure(is_name(&recipe.name), "name", "may have letters, digits, '.', '_' and '-' only")?;
     let debian = &recipe.debian;
-    c.ensure(is_lower_name(&debian.release), "release", "is not a release's code name such as \"trixie\"")?;
-    let components = &debian.components;
-    c.ensure(!components.is_empty(), "components", "names no part of the archive")?;
     c.ensure(
-        components.iter().all(|name| is_lower_name(name)),
-        "components",
-        "has a name no component can have",
+        is_lower_name(&debian.release),
+        "debian.release",
+        "is not a release's code name such as \"trixie\"",
     )?;
+    c.ensure(!debian.components.is_empty(), "debian.components", "names no part of the archive")?;
+    c.each("debian.components", &debian.components, is_lower_name, "is no component's name")?;
 
-    c.ensure(is_package(&recipe.kernel.package), "package", "is not a package's name")?;
+    c.ensure(is_package(&recipe.kernel.package), "kernel.package", "is not a package's name")?;
     let line = &recipe.kernel.command_line;
     // COMMAND_LINE_SIZE is 2048 on arm64 (arch/arm64/include/uapi/asm/setup.h); the rest is for our additions.
-    c.ensure(line.len() <= 1900, "command-line", "is longer than 1900 bytes")?;
-    c.ensure(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "command-line", "must be printable ASCII")?;
+    c.ensure(line.len() <= 1900, "kernel.command-line", "is longer than 1900 bytes")?;
+    let printable = line.bytes().all(|b| (b' '..=b'~').contains(&b));
+    c.ensure(printable, "kernel.command-line", "must be printable ASCII")?;
 
     let initramfs = &recipe.initramfs;
-    c.ensure(is_package(&initramfs.busybox), "busybox", "is not a package's name")?;
-    c.ensure(initramfs.modules.iter().all(|name| is_name(name)), "modules", "has a name no module can have")?;
-    c.ensure(!has_duplicates(&initramfs.modules), "modules", "names a module twice")?;
+    c.ensure(is_package(&initramfs.busybox), "initramfs.busybox", "is not a package's name")?;
+    c.each("initramfs.modules", &initramfs.modules, is_name, "is no module's name")?;
+    c.once("initramfs.modules", &initramfs.modules)?;
 
     let rootfs = &recipe.rootfs;
-    c.ensure(is_name(&rootfs.image), "image", "is not a plain file name")?;
+    c.ensure(is_name(&rootfs.image), "rootfs.image", "is not a plain file name")?;
     // The label goes onto the kernel's command line; 16 bytes is what an ext4 superblock holds.
     let label = &rootfs.label;
-    c.ensure(
-        is_name(label) && label.len() <= 16,
-        "label",
-        "must be 1 to 16 letters, digits, '.', '_' or '-'",
-    )?;
-    c.ensure(
-        rootfs.packages.iter().all(|name| is_package(name)),
-        "packages",
-        "has a name no package can have",
-    )?;
-    c.ensure(
-        rootfs.exclude.iter().all(|name| is_package(name)),
-        "exclude",
-        "has a name no package can have",
-    )?;
-    for (key, globs) in [("drop", &rootfs.drop), ("keep", &rootfs.keep)] {
-        for glob in globs {
-            c.ensure(is_path(glob), key, "needs absolute paths without '.' or '..'")?;
-            c.ensure(glob::Pattern::new(glob).is_ok(), key, "has a pattern that is not a glob")?;
+    let fits = is_name(label) && label.len() <= 16;
+    c.ensure(fits, "rootfs.label", "must be 1 to 16 letters, digits, '.', '_' or '-'")?;
+    c.each("rootfs.packages", &rootfs.packages, is_package, "is no package's name")?;
+    c.each("rootfs.exclude", &rootfs.exclude, is_package, "is no package's name")?;
+    for (path, globs) in [("rootfs.drop", &rootfs.drop), ("rootfs.keep", &rootfs.keep)] {
+        c.each(path, globs, is_path, ABSOLUTE)?;
+        c.each(path, globs, |glob| glob::Pattern::new(glob).is_ok(), "is no glob")?;
+    }
+    c.each("rootfs.applets", &rootfs.applets, is_applet, "is no program's name")?;
+    c.each("rootfs.directories", &rootfs.directories, is_path, ABSOLUTE)?;
+    c.keys("rootfs.symlinks", rootfs.symlinks.keys(), is_path, ABSOLUTE)?;
+    let target = |text: &str| !text.is_empty() && text.len() < 4096 && !text.contains('\0');
+    for (path, text) in &rootfs.symlinks {
+        c.ensure_at(target(text), || c.value(&["rootfs", "symlinks", path]), "the link's target cannot be")?;
+    }
+    c.keys("rootfs.files", rootfs.files.keys(), is_path, ABSOLUTE)?;
+    c.keys("rootfs.json", rootfs.json.keys(), is_path, ABSOLUTE)?;
+    for path in rootfs.json.keys() {
+        if let Some(at) = c.find(&["rootfs", "json", path]).and_then(no_json) {
+            let problem = "JSON has neither dates nor numbers that are infinite or none";
+            return Err(sources.error(at, problem, Some("write it as a string".into())));
         }
     }
-    c.ensure(rootfs.applets.iter().all(|name| is_applet(name)), "applets", "has a name no program can have")?;
-    let absolute = "needs absolute paths without '.' or '..'";
-    c.ensure(rootfs.directories.iter().all(|path| is_path(path)), "directories", absolute)?;
-    c.ensure(rootfs.symlinks.keys().all(|path| is_path(path)), "symlinks", absolute)?;
-    let target = |text: &String| !text.is_empty() && text.len() < 4096 && !text.contains('\0');
-    c.ensure(rootfs.symlinks.values().all(target), "symlinks", "has an impossible target")?;
-    for permission in &rootfs.permissions {
-        c.ensure(is_path(&permission.path), "permissions", absolute)?;
+    for (number, permission) in rootfs.permissions.iter().enumerate() {
+        let at = |key: &str| c.item("rootfs.permissions", number, key);
+        c.ensure_at(is_path(&permission.path), || at("path"), &format!("`path` {ABSOLUTE}"))?;
         let readable = permission.mode.is_none() || permission.mode_bits().is_some();
-        c.ensure(readable, "permissions", "has a mode that is not octal, such as \"1777\"")?;
+        c.ensure_at(readable, || at("mode"), "`mode` is not octal, such as \"1777\"")?;
     }
-    c.ensure(rootfs.spare_inodes <= 1 << 20, "spare-inodes", "is more than 1048576")?;
+    c.ensure(rootfs.spare_inodes <= MAX_SPARE_INODES, "rootfs.spare-inodes", "is more than 1048576")?;
 
     let machine = &recipe.machine;
-    c.ensure(CPUS.contains(&machine.cpus), "cpus", "must be 1 to 8")?;
-    c.ensure(MEMORY.contains(&machine.memory), "memory", "must be 64M to 64G")?;
-    c.ensure(machine.memory.bytes().is_multiple_of(2 << 20), "memory", "must be a multiple of 2M")?;
+    c.ensure(CPUS.contains(&machine.cpus), "machine.cpus", "must be 1 to 8")?;
+    c.ensure(MEMORY.contains(&machine.memory), "machine.memory", "must be 64M to 64G")?;
+    let whole = machine.memory.bytes().is_multiple_of(2 << 20);
+    c.ensure(whole, "machine.memory", "must be a multiple of 2M")?;
     let display = &machine.display;
-    c.ensure(PIXELS.contains(&display.width), "width", "must be 64 to 8192")?;
-    c.ensure(PIXELS.contains(&display.height), "height", "must be 64 to 8192")?;
+    c.ensure(PIXELS.contains(&display.width), "machine.display.width", "must be 64 to 8192")?;
+    c.ensure(PIXELS.contains(&display.height), "machine.display.height", "must be 64 to 8192")?;
     let room = recipe.overlay.size <= machine.memory && recipe.overlay.size.bytes() > 0;
-    c.ensure(room, "size", "must be more than nothing and no more than the machine's memory")?;
+    c.ensure(room, "overlay.size", "must be more than nothing and no more than the machine's memory")?;
 
     let layouts = &recipe.keyboard.layouts;
-    c.ensure(layouts.len() <= 4, "layouts", "names more than the four that a keyboard can have")?;
-    let is_layout = |name: &String| name.len() <= 20 && is_lower_name(name);
-    c.ensure(layouts.iter().all(is_layout), "layouts", "has a name no layout can have")?;
-    c.ensure(!has_duplicates(layouts), "layouts", "names a layout twice")?;
+    c.ensure(layouts.len() <= 4, "keyboard.layouts", "names more than the four that a keyboard can have")?;
+    let is_layout = |name: &str| name.len() <= 20 && is_lower_name(name);
+    c.each("keyboard.layouts", layouts, is_layout, "is no layout's name")?;
+    c.once("keyboard.layouts", layouts)?;
 
     let ready = &recipe.warm_base.ready.console;
-    c.ensure((1..=200).contains(&ready.len()), "console", "must be 1 to 200 bytes")?;
-    c.ensure(!ready.contains(['\n', '\r']), "console", "must be on one line")?;
+    c.ensure((1..=200).contains(&ready.len()), "warm-base.ready.console", "must be 1 to 200 bytes")?;
+    c.ensure(!ready.contains(['\n', '\r']), "warm-base.ready.console", "must be on one line")?;
     let limit = recipe.warm_base.limit_seconds;
-    c.ensure(LIMIT_SECONDS.contains(&limit), "limit-seconds", "must be 1 to 3600")
+    c.ensure(LIMIT_SECONDS.contains(&limit), "warm-base.limit-seconds", "must be 1 to 3600")
 }
 
+/// The checks of one recipe. Fields are named by their path, such as `machine.display.width`.
 struct Checks<'a> {
-    path: &'a Path,
-    text: &'a str,
+    sources: &'a Sources,
+    tree: &'a Spanned<DeTable<'a>>,
 }
 
 impl Checks<'_> {
-    fn ensure(&mut self, holds: bool, key: &str, problem: &str) -> Result<(), RecipeError> {
-        if holds {
-            return Ok(());
+    fn ensure(&self, holds: bool, path: &str, problem: &str) -> Result<(), RecipeError> {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        let parts: Vec<&str> = path.split('.').collect();
+        self.ensure_at(holds, || self.value(&parts), &format!("`{key}` {problem}"))
+    }
+
+    fn ensure_at(
+        &self,
+        holds: bool,
+        at: impl FnOnce() -> Range<usize>,
+        problem: &str,
+    ) -> Result<(), RecipeError> {
+        if holds { Ok(()) } else { Err(self.sources.error(at(), problem, None)) }
+    }
+
+    /// Each item of a list.
+    fn each(
+        &self,
+        path: &str,
+        items: &[String],
+        holds: impl Fn(&str) -> bool,
+        problem: &str,
+    ) -> Result<(), RecipeError> {
+        match items.iter().position(|item| !holds(item)) {
+            None => Ok(()),
+            Some(number) => {
+                let problem = format!("{:?} {problem}", items[number]);
+                Err(self.sources.error(self.item(path, number, ""), problem, None))
+            }
         }
-        let offset = key_offset(self.text, key).unwrap_or(0);
-        Err(RecipeError::at(self.path, self.text, offset, format!("`{key}` {problem}"), None))
+    }
+
+    /// No item of a list twice; module names are the same with '-' and '_'.
+    fn once(&self, path: &str, items: &[String]) -> Result<(), RecipeError> {
+        let mut seen = std::collections::BTreeSet::new();
+        match items.iter().position(|name| !seen.insert(name.replace('-', "_"))) {
+            None => Ok(()),
+            Some(number) => {
+                let problem = format!("{:?} is named twice", items[number]);
+                Err(self.sources.error(self.item(path, number, ""), problem, None))
+            }
+        }
+    }
+
+    /// Each key of a table.
+    fn keys<'k>(
+        &self,
+        path: &str,
+        mut keys: impl Iterator<Item = &'k String>,
+        holds: impl Fn(&str) -> bool,
+        problem: &str,
+    ) -> Result<(), RecipeError> {
+        if let Some(key) = keys.find(|key| !holds(key)) {
+            let parts: Vec<&str> = path.split('.').collect();
+            let table = self.find(&parts).and_then(|value| value.get_ref().as_table());
+            let at = table.and_then(|table| table.get_key_value(key.as_str())).map(|(key, _)| key.span());
+            return Err(self.sources.error(at.unwrap_or_default(), format!("{key:?} {problem}"), None));
+        }
+        Ok(())
+    }
+
+    fn find(&self, parts: &[&str]) -> Option<&Spanned<DeValue<'_>>> {
+        let (last, tables) = parts.split_last()?;
+        let mut table = self.tree.get_ref();
+        for part in tables {
+            table = table.get(*part)?.get_ref().as_table()?;
+        }
+        table.get(*last)
+    }
+
+    /// Where a value is; a default is in no file, and the nearest table around it is shown instead.
+    fn value(&self, parts: &[&str]) -> Range<usize> {
+        let around = (1..=parts.len()).rev().find_map(|count| self.find(&parts[..count]));
+        around.map_or_else(|| self.tree.span(), Spanned::span)
+    }
+
+    /// Where an item of a list is, or, if the item is a table, the value of a key of it.
+    fn item(&self, path: &str, number: usize, key: &str) -> Range<usize> {
+        let parts: Vec<&str> = path.split('.').collect();
+        let item = self.find(&parts).and_then(|list| list.get_ref().get(number));
+        let value = item.and_then(|item| item.get_ref().as_table()?.get(key));
+        value.or(item).map_or_else(|| self.value(&parts), Spanned::span)
     }
 }
 
-/// Where a key is set, or else first spoken of.
-fn key_offset(text: &str, key: &str) -> Option<usize> {
-    let is_key_char = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-    let whole = |(at, _): &(usize, &str)| {
-        let after = &text[at + key.len()..];
-        !text[..*at].ends_with(is_key_char) && !after.starts_with(is_key_char)
-    };
-    let set = |(at, _): &(usize, &str)| {
-        let after = text[at + key.len()..].trim_start();
-        after.starts_with(['=', ']', '.'])
-    };
-    let found = || text.match_indices(key).filter(whole);
-    found().find(set).or_else(|| found().next()).map(|(at, _)| at)
+/// Where there is something in a value that JSON cannot say.
+fn no_json(value: &Spanned<DeValue>) -> Option<Range<usize>> {
+    match value.get_ref() {
+        DeValue::Datetime(_) => Some(value.span()),
+        DeValue::Float(float) => {
+            let number = float.as_str().parse().map(serde_json::Number::from_f64);
+            matches!(number, Ok(None)).then(|| value.span())
+        }
+        DeValue::Array(items) => items.iter().find_map(no_json),
+        DeValue::Table(table) => table.values().find_map(no_json),
+        _ => None,
+    }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether a recipe can have this name.
+pub fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     text.len() <= 100 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain)
 }
@@ -152,9 +233,4 @@ fn is_path(text: &str) -> bool {
     text.len() < 4096
         && !text.contains('\0')
         && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part))
-}
-
-fn has_duplicates(names: &[String]) -> bool {
-    let mut seen = std::collections::BTreeSet::new();
-    !names.iter().all(|name| seen.insert(name.replace('-', "_")))
 }

@@ -35,9 +35,11 @@ limit-seconds = 60
 "#;
 
 fn read(text: &str) -> Result<Recipe, RecipeError> {
-    let path = Path::new("hello.toml");
-    let recipe = parse::parse(path, text)?;
-    check::check(path, text, &recipe)?;
+    let mut sources = source::Sources::default();
+    sources.add(Path::new("hello.toml"), text.to_owned());
+    let tree = extends::merged(&sources)?;
+    let recipe = parse::parse(&sources, tree.clone())?;
+    check::check(&sources, &tree, &recipe)?;
     Ok(recipe)
 }
 
@@ -73,22 +75,53 @@ fn a_misspelt_field_is_put_right() {
 }
 
 #[test]
+fn a_field_in_the_wrong_table_is_put_right() {
+    for (line, hint) in [
+        ("memory = \"64M\"", "`memory` belongs in [machine]"),
+        ("packages = []", "`packages` belongs in [rootfs]"),
+        ("console = \"x\"", "`console` belongs in [warm-base.ready]"),
+    ] {
+        let (_, told) = broken("[overlay]", &format!("[overlay]\n{line}"));
+        assert_eq!(told.unwrap(), hint);
+    }
+}
+
+#[test]
+fn the_line_is_shown() {
+    let error =
+        read(&GOOD.replace("\"virtio_mmio\", \"virtio-rng\"", "\"virtio_mmio\", \"a b\"")).unwrap_err();
+    let expected =
+        "   |\n14 | modules = [\"virtio_mmio\", \"a b\"]\n   |                           ^^^^^\n   |";
+    assert_eq!(error.excerpt(), Some(expected));
+}
+
+#[test]
 fn errors_say_where() {
     let cases = [
-        ("cpus = 2", "cpus = \"2\"", "hello.toml:24:8: invalid type"),
-        ("cpus = 2", "cpus = 0", "hello.toml:24:1: `cpus` must be 1 to 8"),
-        ("cpus = 2", "cpus = 9", "hello.toml:24:1: `cpus` must be 1 to 8"),
+        ("cpus = 2", "cpus = \"2\"", "hello.toml:24:8: invalid type: string \"2\", expected a whole number"),
+        ("cpus = 2", "cpus = 0", "hello.toml:24:8: `cpus` must be 1 to 8"),
+        ("cpus = 2", "cpus = 9", "hello.toml:24:8: `cpus` must be 1 to 8"),
         ("cpus = 2", "cpus = -1", "hello.toml:24:8: "),
         ("\"256M\"", "\"256\"", "hello.toml:25:10: \"256\" is not a size"),
-        ("\"256M\"", "\"257M\"", "hello.toml:25:1: `memory` must be a multiple of 2M"),
-        ("\"64M\"", "\"512M\"", "hello.toml:21:1: `size` must be"),
-        ("width = 1280", "width = 1", "hello.toml:26:13: `width` must be"),
-        ("[\"busybox-static\"]", "[\"Busybox/../x\"]", "hello.toml:18:1: `packages` has a name"),
-        ("\"virtio-rng\"", "\"virtio-mmio\"", "hello.toml:14:1: `modules` names a module twice"),
-        ("label = \"hello\"", "label = \"a b\"", "hello.toml:17:1: `label` must be"),
-        ("\"hello\"", "\"../hello\"", "hello.toml:2:1: `name` may have"),
-        ("limit-seconds = 60", "limit-seconds = 0", "hello.toml:30:1: `limit-seconds`"),
-        ("\"console=ttyAMA0\"", "\"a\\nb\"", "hello.toml:9:1: `command-line` must be printable"),
+        ("\"256M\"", "256", "hello.toml:25:10: invalid type: integer `256`, expected a size such as \"64M\""),
+        ("\"256M\"", "\"257M\"", "hello.toml:25:10: `memory` must be a multiple of 2M"),
+        ("\"64M\"", "\"512M\"", "hello.toml:21:8: `size` must be"),
+        ("width = 1280", "width = 1", "hello.toml:26:21: `width` must be"),
+        (
+            "\"busybox-static\"]",
+            "\"a1\", \"Busy/../x\"]",
+            "hello.toml:18:19: \"Busy/../x\" is no package's name",
+        ),
+        (
+            "[\"busybox-static\"]",
+            "\"busybox\"",
+            "hello.toml:18:12: invalid type: string \"busybox\", expected a list",
+        ),
+        ("\"virtio-rng\"", "\"virtio-mmio\"", "hello.toml:14:27: \"virtio-mmio\" is named twice"),
+        ("label = \"hello\"", "label = \"a b\"", "hello.toml:17:9: `label` must be"),
+        ("\"hello\"", "\"../hello\"", "hello.toml:2:8: `name` may have"),
+        ("limit-seconds = 60", "limit-seconds = 0", "hello.toml:30:17: `limit-seconds`"),
+        ("\"console=ttyAMA0\"", "\"a\\nb\"", "hello.toml:9:16: `command-line` must be printable"),
         ("[overlay]\nsize = \"64M\"\n", "", "hello.toml:1:1: missing field `overlay`"),
         ("name = \"hello\"", "name = ", "hello.toml:2:8: "),
     ];
@@ -106,6 +139,8 @@ fn paths_stay_inside() {
         "symlinks = { \"/a\" = \"../x\" }",
         "drop = [\"/usr/share/doc/**\"]",
         "permissions = [{ path = \"/tmp\", mode = \"1777\" }]",
+        "files = { \"/etc/motd\" = \"x\" }",
+        "json = { \"/etc/a.json\" = { a = [1, 2.5, true, \"x\", { b = {} }] } }",
     ] {
         with(good).expect(good);
     }
@@ -117,9 +152,132 @@ fn paths_stay_inside() {
         "drop = [\"/usr/[\"]",
         "permissions = [{ path = \"/tmp\", mode = \"1888\" }]",
         "permissions = [{ path = \"/tmp\", mode = \"17777\" }]",
+        "files = { \"etc/motd\" = \"x\" }",
+        "files = { \"/etc/motd\" = 1 }",
+        "json = { \"/etc/./a.json\" = {} }",
+        "json = { \"/etc/a.json\" = [] }",
+        "json = { \"/etc/a.json\" = { a = [2026-11-25] } }",
+        "json = { \"/etc/a.json\" = { a = { b = nan } } }",
     ] {
         with(bad).expect_err(bad);
     }
+}
+
+/// Reads the first of several files.
+fn read_files(files: &[(&str, &str)]) -> Result<Recipe, (String, Option<String>)> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let path = dir.path().join(files[0].0);
+    let root = format!("{}/", dir.path().display());
+    RecipeFile::read(&path)
+        .map(|file| file.recipe)
+        .map_err(|error| (error.to_string().replace(&root, ""), error.hint()))
+}
+
+const CHILD: &str = r#"
+extends = "base/hello.toml"
+name = "mine"
+
+[debian]
+components = ["contrib"]
+
+[initramfs]
+modules = ["virtio-rng", "fuse"]
+
+[rootfs]
+packages = ["nano", "busybox-static"]
+exclude = ["less"]
+overlay = ["files"]
+symlinks = { "/b" = "2" }
+json = { "/x.json" = { a = { c = [3] } } }
+
+[machine]
+memory = "512M"
+display.width = 640
+"#;
+
+fn base() -> String {
+    let more = "packages = [\"less\", \"bash\", \"busybox-static\"]\noverlay = [\"../files\", \"/srv\"]\n\
+        exclude = [\"nano\", \"vim\"]\nsymlinks = { \"/a\" = \"1\", \"/b\" = \"1\" }\n\
+        json = { \"/x.json\" = { a = { b = 1, c = [1, 2] } } }";
+    GOOD.replace("packages = [\"busybox-static\"]", more)
+}
+
+#[test]
+fn a_recipe_builds_on_another() {
+    let recipe = read_files(&[("me/r.toml", CHILD), ("me/base/hello.toml", &base())]).unwrap();
+    assert_eq!(recipe.name, "mine");
+    assert_eq!(recipe.debian.components, ["contrib"]);
+    assert_eq!(recipe.initramfs.modules, ["virtio_mmio", "virtio-rng", "fuse"]);
+    // A path starts from the file that names it, whatever builds on that file.
+    assert_eq!(recipe.initramfs.init, Some("base/init".into()));
+    assert_eq!(recipe.rootfs.overlay, ["base/../files", "/srv", "files"].map(std::path::PathBuf::from));
+    // The last word counts.
+    assert_eq!(recipe.rootfs.packages, ["bash", "busybox-static", "nano"]);
+    assert_eq!(recipe.rootfs.exclude, ["vim", "less"]);
+    assert_eq!(recipe.rootfs.symlinks.values().collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(
+        serde_json::json!(recipe.rootfs.json),
+        serde_json::json!({ "/x.json": { "a": { "b": 1, "c": [3] } } })
+    );
+    assert_eq!((recipe.machine.memory.bytes(), recipe.machine.cpus), (512 << 20, 2));
+    assert_eq!((recipe.machine.display.width, recipe.machine.display.height), (640, 800));
+}
+
+#[test]
+fn a_recipe_builds_on_one_that_builds_on_another() {
+    let middle =
+        "extends = \"../base.toml\"\nname = \"middle\"\ninitramfs.init = \"mine\"\nrootfs.overlay = [\"m\"]";
+    let near = "extends = \"deep/middle.toml\"\nname = \"near\"\nrootfs.overlay = [\"n\"]";
+    let recipe =
+        read_files(&[("r.toml", near), ("deep/middle.toml", middle), ("base.toml", &base())]).unwrap();
+    assert_eq!(recipe.initramfs.init, Some("deep/mine".into()));
+    let expected = ["deep/../../files", "/srv", "deep/m", "n"].map(std::path::PathBuf::from);
+    assert_eq!(recipe.rootfs.overlay, expected);
+}
+
+#[test]
+fn errors_are_told_in_the_file_they_are_in() {
+    let with =
+        |child: &str, base: &str| read_files(&[("r.toml", child), ("base/hello.toml", base)]).unwrap_err();
+    let (error, _) = with(CHILD, &base().replace("cpus = 2", "cpus = 20"));
+    assert_eq!(error, "base/hello.toml:28:8: `cpus` must be 1 to 8");
+    let (error, hint) = with(CHILD, &base().replace("cpus = 2", "cpu = 2"));
+    assert_eq!(
+        (&*error, &*hint.unwrap()),
+        ("base/hello.toml:28:1: unknown field `cpu`", "did you mean `cpus`?")
+    );
+    let (error, _) = with(CHILD, "name = ");
+    assert!(error.starts_with("base/hello.toml:1:8: "), "{error}");
+    let (error, _) = with(&CHILD.replace("640", "6"), &base());
+    assert_eq!(error, "r.toml:20:17: `width` must be 64 to 8192");
+    let (error, hint) = with(&CHILD.replace("name = \"mine\"", ""), &base());
+    assert_eq!(error, "r.toml:1:1: missing field `name`");
+    assert!(hint.unwrap().contains("takes none over"));
+}
+
+#[test]
+fn circles_and_dead_ends_are_refused() {
+    let (error, _) = read_files(&[("r.toml", "extends = \"r.toml\"")]).unwrap_err();
+    assert_eq!(error, "r.toml:1:11: this recipe builds on itself in the end");
+    let (error, _) =
+        read_files(&[("r.toml", "extends = \"x/s.toml\""), ("x/s.toml", "\nextends = \"../r.toml\"")])
+            .unwrap_err();
+    assert_eq!(error, "x/s.toml:2:11: this recipe builds on itself in the end");
+    let (error, hint) = read_files(&[("r.toml", "extends = \"x/s.toml\"")]).unwrap_err();
+    assert!(error.starts_with("r.toml:1:11: x/s.toml: No such file"), "{error}");
+    assert!(hint.unwrap().starts_with("the path starts from"));
+    let (error, _) = read_files(&[("r.toml", "extends = 1")]).unwrap_err();
+    assert_eq!(error, "r.toml:1:11: `extends` must be the path of a recipe");
+    let chain: Vec<(String, String)> =
+        (0..9).map(|number| (format!("{number}"), format!("extends = \"{}\"", number + 1))).collect();
+    let chain: Vec<(&str, &str)> = chain.iter().map(|(name, text)| (&**name, &**text)).collect();
+    let (error, _) = read_files(&chain).unwrap_err();
+    assert_eq!(error, "7:1:11: more than 8 recipes build on one another");
 }
 
 proptest::proptest! {

@@ -181,3 +181,53 @@ fn the_recipes_own_part() {
     assert!(tree.find("/srv/x").is_some() && tree.find("/a").is_some());
     assert_eq!(node("/tmp").attributes.mode, 0o1777);
 }
+
+#[test]
+fn files_are_written_and_json_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("files")).unwrap();
+    fs::write(dir.path().join("files/motd"), "an overlay's").unwrap();
+    let good = "files = { '/motd' = 'mine', '/run.sh' = '#!' }\npermissions = [{ path = '/run.sh', mode = '0755' }]\n\
+        json = { '/a.json' = { b = { d = 4 }, a = [1] }, '/new/b.json' = { x = true } }";
+    let file_recipe = recipe(dir.path(), good);
+    let mut tree = base().unwrap();
+    let private = Attributes { mode: 0o600, uid: 5, gid: 5 };
+    tree.add("/a.json", private, file(br#"{ "z": 1, "b": { "c": null, "d": [] } }"#)).unwrap();
+    finish(&mut tree, &file_recipe).unwrap();
+    let node = |path: &str| tree.node(tree.find(path).unwrap());
+    let text = |path: &str| match &node(path).kind {
+        Kind::File(content) => String::from_utf8(content.bytes().unwrap()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((text("/motd"), node("/motd").attributes), ("mine".into(), A));
+    assert_eq!(node("/run.sh").attributes, Attributes::root(0o755));
+    let changed =
+        "{\n  \"a\": [\n    1\n  ],\n  \"b\": {\n    \"c\": null,\n    \"d\": 4\n  },\n  \"z\": 1\n}\n";
+    assert_eq!((text("/a.json").as_str(), node("/a.json").attributes), (changed, private));
+    assert_eq!(text("/new/b.json"), "{\n  \"x\": true\n}\n");
+
+    let mut tree = base().unwrap();
+    tree.add("/a.json", A, file(b"// no JSON")).unwrap();
+    let error = finish(&mut tree, &file_recipe).unwrap_err();
+    assert!(error.to_string().starts_with("rootfs: `json` changes /a.json, which is no JSON: "), "{error}");
+}
+
+/// The project's example of a Firefox of one's own, over the files that the project's has.
+#[test]
+fn the_example_changes_two_policies_and_keeps_the_rest() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (own, base_recipe) = ("recipes/my-firefox.toml", "recipes/firefox.toml");
+    let [own, project] = [own, base_recipe].map(|path| {
+        let mut tree = base().unwrap();
+        finish(&mut tree, &RecipeFile::read(&root.join(path)).unwrap()).unwrap();
+        match &tree.node(tree.find("/etc/firefox/policies/policies.json").unwrap()).kind {
+            Kind::File(content) => serde_json::from_slice::<Value>(&content.bytes().unwrap()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    });
+    let mut expected = project.clone();
+    assert_eq!(project["policies"]["Homepage"]["StartPage"], "homepage");
+    expected["policies"]["Homepage"]["URL"] = "file:///usr/share/samovar/tour.html".into();
+    expected["policies"]["DisablePrivateBrowsing"] = true.into();
+    assert_eq!(own, expected);
+}

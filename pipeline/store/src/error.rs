@@ -26,6 +26,12 @@ pub enum Error {
         /// What was being written.
         path: PathBuf,
     },
+    /// There is no store.
+    #[error("{}: no store of artifacts here", path.display())]
+    NoStore {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// There is no such artifact.
     #[error("{}: no artifact here", path.display())]
     Missing {
@@ -41,6 +47,34 @@ pub enum Error {
         role: String,
         /// Its hash.
         hash: Hash,
+    },
+    /// Another artifact cannot do without this one.
+    #[error("{}: {by} needs it", path.display())]
+    Needed {
+        /// The artifact.
+        path: PathBuf,
+        /// The one that needs it.
+        by: Hash,
+    },
+    /// Somebody uses the artifact.
+    #[error("{}: in use", path.display())]
+    InUse {
+        /// The artifact.
+        path: PathBuf,
+    },
+    /// Nothing in the store goes by that.
+    #[error("{}: no artifact goes by {text:?}", store.display())]
+    NoneSuch {
+        /// What was looked for.
+        text: String,
+        /// The store.
+        store: PathBuf,
+    },
+    /// Several artifacts go by that.
+    #[error("several artifacts begin with {text}")]
+    Ambiguous {
+        /// What was looked for.
+        text: String,
     },
     /// The artifact has no need of that role.
     #[error("{}: names no {role}", path.display())]
@@ -123,10 +157,15 @@ impl Error {
             Error::NoSpace { .. } => {
                 "free some space, or put the store elsewhere; nothing half-written was kept"
             }
+            Error::NoStore { .. } => "build a recipe first, or name a store with --store",
             Error::Missing { .. } => "give the path of an artifact's directory, as `samovar build` prints it",
             Error::MissingNeed { .. } => {
                 "copy the needed artifact beside this one, or build the recipe again"
             }
+            Error::Needed { .. } => "remove the one that needs it first",
+            Error::InUse { .. } => "close the session or wait for the build that uses it",
+            Error::NoneSuch { .. } => "`samovar list` shows what there is; --store names another store",
+            Error::Ambiguous { .. } => "give more of the hash",
             Error::WrongHash { .. }
             | Error::WrongSize { .. }
             | Error::MissingFile { .. }

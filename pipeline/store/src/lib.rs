@@ -20,16 +20,20 @@
 //! anything and a killed writer leaves the store sound. This crate knows nothing of what it stores.
 
 mod artifact;
+mod contents;
 mod error;
 mod hash;
+mod hold;
 mod index;
 mod manifest;
 mod partial;
 mod staging;
 
 pub use artifact::Artifact;
+pub use contents::Listed;
 pub use error::{Error, Result};
 pub use hash::{Hash, HashParseError, Hasher, hash_file};
+pub use hold::Hold;
 pub use manifest::{FileEntry, Kind, MANIFEST, Manifest};
 pub use partial::Partial;
 pub use staging::{Scratch, StagedFile, Staging};
@@ -55,6 +59,13 @@ impl Store {
         }
         staging::remove_stale(&dir)?;
         Ok(Store { dir })
+    }
+
+    /// The store that is in `dir`, as it is, to look at: nothing is made or cleared, so that it may be on a disk that
+    /// cannot be written.
+    pub fn existing(dir: impl Into<PathBuf>) -> Result<Store> {
+        let dir = dir.into();
+        if dir.join("names").is_dir() { Ok(Store { dir }) } else { Err(Error::NoStore { path: dir }) }
     }
 
     /// The directory the store is in, as it was given to [`Store::open`].

@@ -58,14 +58,30 @@ impl Archive {
             .unwrap()
             .generate(OsRng)
             .unwrap();
+        Archive::of(key, packages(), "Wed, 01 Jan 2025 00:00:00 UTC", change)
+    }
+
+    /// The same archive a month later: there are newer versions, and the old ones are gone.
+    pub fn later(&self) -> Archive {
+        Archive::of(self.key.clone(), later_packages(), "Sat, 01 Feb 2025 00:00:00 UTC", str::to_owned)
+    }
+
+    fn of(
+        key: SignedSecretKey,
+        packages: Vec<Package>,
+        date: &str,
+        change: impl Fn(&str) -> String,
+    ) -> Archive {
         let mut files = BTreeMap::new();
         let mut list = String::new();
-        for (name, depends, contents) in packages() {
-            let deb = deb(&contents);
-            let path = format!("pool/{name}_1_arm64.deb");
+        for package in packages {
+            let Package { name, version, depends, .. } = package;
+            let control =
+                format!("Package: {name}\nVersion: {version}\nArchitecture: arm64\nDepends: {depends}\n");
+            let deb = deb(&control, &package.contents);
+            let path = format!("pool/{name}_{version}_arm64.deb");
             list.push_str(&format!(
-                "Package: {name}\nVersion: 1\nArchitecture: arm64\nDepends: {depends}\nFilename: {path}\n\
-                 Size: {}\nSHA256: {}\n\n",
+                "{control}Filename: {path}\nSize: {}\nSHA256: {}\n\n",
                 deb.len(),
                 Hash::of(&deb)
             ));
@@ -78,7 +94,9 @@ impl Archive {
         ] {
             let packed = xz(list.as_bytes());
             let release = change(&format!(
-                "Codename: {suite}\nDate: Wed, 01 Jan 2025 00:00:00 UTC\nSHA256:\n {} {} {p}\n {} {} {p}.xz\n",
+                "Suite: {}\nCodename: {suite}\nDate: {date}\nArchitectures: arm64\nComponents: main\n\
+                 SHA256:\n {} {} {p}\n {} {} {p}.xz\n",
+                suite.replace("trixie", "stable"),
                 Hash::of(list.as_bytes()),
                 list.len(),
                 Hash::of(&packed),
@@ -121,27 +139,55 @@ fn signed(key: &SignedSecretKey, text: &str) -> Vec<u8> {
 
 type Contents = Vec<(&'static str, Vec<u8>)>;
 
-/// Name, dependencies and files of each package.
-fn packages() -> Vec<(&'static str, &'static str, Contents)> {
+struct Package {
+    name: &'static str,
+    version: u32,
+    depends: &'static str,
+    contents: Contents,
+}
+
+fn packages() -> Vec<Package> {
+    let package = |name, depends, contents| Package { name, version: 1, depends, contents };
+    vec![
+        package("linux-image-arm64", "linux-image-9-arm64 (= 1)", vec![]),
+        package("linux-image-9-arm64", "kmod, initramfs-tools", kernel()),
+        package("busybox-static", "", vec![("./usr/bin/busybox", b"busybox".to_vec())]),
+        package("tool", "libtest (>= 1), busybox-static", vec![("./usr/bin/tool", noise(3 << 20))]),
+        package("libtest", "", vec![("./usr/lib/libtest.so", b"library".to_vec())]),
+        package("unhappy", "absent", vec![]),
+        package("extra", "libtest", vec![("./usr/bin/extra", b"extra".to_vec())]),
+        package("legacy", "oldlib", vec![]),
+        package("oldlib", "", vec![]),
+        package(
+            "config",
+            "",
+            vec![("./etc/app/policies.json", b"{\"policies\": {\"A\": 1, \"B\": {\"C\": 2}}}".to_vec())],
+        ),
+    ]
+}
+
+fn later_packages() -> Vec<Package> {
+    let package = |name, depends, contents| Package { name, version: 2, depends, contents };
+    vec![
+        package("linux-image-arm64", "linux-image-10-arm64 (= 2)", vec![]),
+        package("linux-image-10-arm64", "kmod, initramfs-tools", kernel()),
+        package("busybox-static", "", vec![("./usr/bin/busybox", b"busybox 2".to_vec())]),
+        package("tool", "libtest (>= 2), busybox-static", vec![("./usr/bin/tool", vec![8; 100_000])]),
+        package("libtest", "", vec![("./usr/lib/libtest.so", b"library 2".to_vec())]),
+        package("extra", "libtest", vec![("./usr/bin/extra", b"extra 2".to_vec())]),
+        package("legacy", "newlib", vec![]),
+        package("newlib", "", vec![]),
+    ]
+}
+
+/// A kernel and two modules.
+fn kernel() -> Contents {
     let mut image = vec![0; 4096];
     image[56..60].copy_from_slice(b"ARM\x64");
-    let modules = "./usr/lib/modules/9/kernel";
-    let (alpha, beta) = (format!("{modules}/alpha.ko.xz"), format!("{modules}/beta.ko.xz"));
     vec![
-        ("linux-image-arm64", "linux-image-9-arm64 (= 1)", vec![]),
-        (
-            "linux-image-9-arm64",
-            "kmod, initramfs-tools",
-            vec![
-                ("./boot/vmlinuz-9", image),
-                (String::leak(alpha), xz(&module(b"depends=\0"))),
-                (String::leak(beta), xz(&module(b"depends=alpha\0"))),
-            ],
-        ),
-        ("busybox-static", "", vec![("./usr/bin/busybox", b"busybox".to_vec())]),
-        ("tool", "libtest (>= 1), busybox-static", vec![("./usr/bin/tool", noise(3 << 20))]),
-        ("libtest", "", vec![("./usr/lib/libtest.so", b"library".to_vec())]),
-        ("unhappy", "absent", vec![]),
+        ("./boot/vmlinuz-9", image),
+        ("./usr/lib/modules/9/kernel/alpha.ko.xz", xz(&module(b"depends=\0"))),
+        ("./usr/lib/modules/9/kernel/beta.ko.xz", xz(&module(b"depends=alpha\0"))),
     ]
 }
 
@@ -183,7 +229,23 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn deb(contents: &Contents) -> Vec<u8> {
+fn deb(control: &str, contents: &Contents) -> Vec<u8> {
+    let control = tar(&[("./control", control.as_bytes().to_vec())]);
+    let data = xz(&tar(contents));
+    let mut ar = b"!<arch>\n".to_vec();
+    for (name, bytes) in
+        [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", &xz(&control)), ("data.tar.xz", &data)]
+    {
+        ar.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).bytes());
+        ar.extend(bytes);
+        if bytes.len() % 2 == 1 {
+            ar.push(b'\n');
+        }
+    }
+    ar
+}
+
+fn tar(contents: &[(&'static str, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, bytes) in contents {
         let mut header = tar::Header::new_gnu();
@@ -193,18 +255,7 @@ fn deb(contents: &Contents) -> Vec<u8> {
         header.set_size(bytes.len() as u64);
         builder.append_data(&mut header, path.trim_start_matches("./"), &bytes[..]).unwrap();
     }
-    let data = xz(&builder.into_inner().unwrap());
-    let mut ar = b"!<arch>\n".to_vec();
-    for (name, bytes) in
-        [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", b"none"), ("data.tar.xz", &data)]
-    {
-        ar.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len()).bytes());
-        ar.extend(bytes);
-        if bytes.len() % 2 == 1 {
-            ar.push(b'\n');
-        }
-    }
-    ar
+    builder.into_inner().unwrap()
 }
 
 /// How the server answers requests for a file.
@@ -300,7 +351,7 @@ impl Mirror {
     }
 
     /// From now on, these files are served.
-    pub fn put(&mut self, files: BTreeMap<String, Vec<u8>>) {
+    pub fn serve_now(&self, files: BTreeMap<String, Vec<u8>>) {
         self.state.lock().unwrap().files = files;
     }
 
@@ -438,7 +489,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         Some(Answer::Slow) => {
             stream.write_all(head.as_bytes())?;
             for part in body.chunks(body.len() / 8 + 1) {
-                pause(20);
+                pause(50);
                 stream.write_all(part)?;
             }
             Ok(())

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use ext4_view::{Ext4, FileType};
 use store::Artifact;
 
-use crate::programs::{built, run, succeeded, tool, workspace};
+use crate::programs::{built, lock, run, succeeded, tool, workspace};
 
 /// The package whose name begins so, as the lock pins it and the build has fetched it, unpacked by `dpkg-deb`.
 fn unpacked(name: &str) -> tempfile::TempDir {
-    let lock = fs::read_to_string(workspace().join("recipes/hello.lock")).unwrap();
-    let lock: toml::Table = lock.parse().unwrap();
+    let lock: toml::Table = fs::read_to_string(lock()).unwrap().parse().unwrap();
     let packages = lock["package"].as_array().unwrap();
     let package =
         packages.iter().find(|package| package["name"].as_str().unwrap().starts_with(name)).unwrap();

@@ -3,6 +3,7 @@
 //!
 //! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
 
+mod artifacts;
 mod closing;
 mod contents;
 mod damage;
@@ -19,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ext4_view::Ext4;
-use programs::{built, copy_tree, run, samovar, succeeded, workspace};
+use programs::{built, copy_tree, lock, run, runner, samovar, succeeded, workspace};
 
 /// Builds from nothing into `store`, from the recipe in `root`, and returns what is said on standard output.
 fn build(root: &Path, store: &Path) -> String {
@@ -31,10 +32,9 @@ fn build(root: &Path, store: &Path) -> String {
 #[test]
 fn a_build_says_where_it_is_and_nothing_else_and_a_second_does_nothing() {
     let artifact = built();
-    let output = run(samovar()
-        .current_dir(workspace())
-        .args(["build", "recipes/hello.toml", "--store"])
-        .arg(artifact.parent().unwrap()));
+    let mut command = samovar();
+    command.current_dir(workspace()).args(["build", "recipes/hello.toml", "--locked", "--lock-file"]);
+    let output = run(command.arg(lock()).arg("--store").arg(artifact.parent().unwrap()));
     succeeded(&output);
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(stdout.lines().collect::<Vec<_>>(), [artifact.to_str().unwrap()]);
@@ -51,6 +51,7 @@ fn two_builds_give_the_same_bytes() {
     for part in ["recipes", "guest-rootfs"] {
         copy_tree(&workspace().join(part), &root.join(part));
     }
+    fs::copy(lock(), root.join("recipes/hello.lock")).unwrap();
     let store = dir.path().join("store");
     // Every byte of a package is checked against the lock, wherever it lay.
     copy_tree(&first.parent().unwrap().join("cache"), &store.join("cache"));
@@ -70,7 +71,9 @@ fn a_killed_build_and_two_at_once_leave_the_store_sound() {
     let start = || {
         samovar()
             .current_dir(workspace())
-            .args(["build", "recipes/hello.toml", "--store"])
+            .args(["build", "recipes/hello.toml", "--locked", "--lock-file"])
+            .arg(lock())
+            .arg("--store")
             .arg(&store)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
@@ -96,6 +99,25 @@ fn a_killed_build_and_two_at_once_leave_the_store_sound() {
     let left: Vec<_> =
         fs::read_dir(store.join(".staging")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["gate"], "something half-written is left");
+}
+
+/// What `samovar new` writes, built as it is and started from its warm base.
+#[test]
+fn a_new_recipe_builds() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_tree(&built().parent().unwrap().join("cache"), &dir.path().join("store/cache"));
+    succeeded(&run(samovar().current_dir(dir.path()).args(["new", "mine"])));
+    // It asks for the very packages that `hello` does.
+    fs::copy(lock(), dir.path().join("mine.lock")).unwrap();
+    let build = ["build", "mine.toml", "--locked", "--store", "store"];
+    let output = run(samovar().current_dir(dir.path()).args(build));
+    succeeded(&output);
+    let artifact = dir.path().join(String::from_utf8(output.stdout).unwrap().trim());
+    assert!(fs::read_to_string(artifact.join("console.txt")).unwrap().contains("mine: ready"));
+    let screen = picture::Picture::read(&artifact.join("screen.png"));
+    assert!(screen.colours() > 1, "there is a text on the screen");
+    let picture = dir.path().join("restored.png");
+    succeeded(&run(runner().arg("restore").arg(&artifact).args(["--headless", "--screenshot"]).arg(picture)));
 }
 
 #[test]

@@ -79,8 +79,17 @@ pub fn succeeded(output: &Output) {
 
 /// The hello artifact, built once from nothing but packages that were fetched before.
 pub fn built() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let path = BUILT.get_or_init(|| {
+    hello().0.clone()
+}
+
+/// The lock that [`built`] was built with.
+pub fn lock() -> &'static Path {
+    &hello().1
+}
+
+fn hello() -> &'static (PathBuf, PathBuf) {
+    static BUILT: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    BUILT.get_or_init(|| {
         let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (store, packages) = (here.join("store"), here.join("packages"));
         // A store of an earlier run may be of another build of the engine.
@@ -90,19 +99,38 @@ pub fn built() -> PathBuf {
         if packages.exists() {
             copy_tree(&packages, &store.join("cache"));
         }
-        let build = run(samovar()
-            .current_dir(workspace())
-            .args(["build", "recipes/hello.toml", "--store"])
-            .arg(&store));
+        let lock = usable_lock("recipes/hello.toml", &store, PATIENCE);
+        let mut command = samovar();
+        command.current_dir(workspace()).args(["build", "recipes/hello.toml", "--locked", "--lock-file"]);
+        let build = run(command.arg(&lock).arg("--store").arg(&store));
         succeeded(&build);
-        if !packages.exists() {
-            copy_tree(&store.join("cache"), &packages);
-        }
+        copy_tree(&store.join("cache"), &packages);
         let stdout = String::from_utf8(build.stdout).unwrap();
         assert_eq!(stdout.lines().count(), 1, "{stdout:?}");
-        PathBuf::from(stdout.trim())
-    });
-    path.clone()
+        (PathBuf::from(stdout.trim()), lock)
+    })
+}
+
+/// The lock of one of the project's recipes, once all its packages are in the store. On the day that Debian publishes an
+/// update, when a locked version is gone, it is a new lock in a temporary file instead.
+pub fn usable_lock(recipe: &str, store: &Path, patience: Duration) -> PathBuf {
+    let own = workspace().join(recipe).with_extension("lock");
+    for step in ["kernel", "initramfs", "rootfs"] {
+        let mut command = samovar();
+        command.current_dir(workspace()).args(["build", recipe, "--until", step, "--locked", "--lock-file"]);
+        let output = run_within(command.arg(&own).arg("--store").arg(store), patience);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(3) && stderr.contains("the mirror no longer has") {
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(own.file_name().unwrap());
+            eprintln!("{stderr}the tests go on with a lock of their own: {}", path.display());
+            let mut command = samovar();
+            command.current_dir(workspace()).args(["lock", recipe, "--update", "--lock-file"]);
+            succeeded(&run_within(command.arg(&path).arg("--store").arg(store), patience));
+            return path;
+        }
+        succeeded(&output);
+    }
+    own
 }
 
 /// Copies files and directories, and nothing else.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::display::{Display, Running, find, wait_for};
 use crate::picture::Picture;
-use crate::programs::{built, run, runner};
+use crate::programs::{built, run, runner, samovar, succeeded, workspace};
 
 #[test]
 fn a_window_shows_takes_keys_resets_and_closes() {
@@ -57,4 +57,31 @@ fn without_a_display_the_runner_says_what_to_do() {
         stderr.contains("error: ") && stderr.contains("hint: ") && stderr.contains("--headless"),
         "{stderr}"
     );
+}
+
+/// One command builds what is not built yet and shows it.
+#[test]
+fn run_shows_what_a_recipe_makes() {
+    let base = built();
+    let run_it = || {
+        let mut command = samovar();
+        command
+            .current_dir(workspace())
+            .args(["run", "recipes/hello.toml", "--store"])
+            .arg(base.parent().unwrap());
+        command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").stdin(Stdio::null());
+        command
+    };
+    let output = run(&mut run_it());
+    succeeded(&output);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), base.join("screen.png").to_str().unwrap());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no display"));
+
+    let display = Display::start("1400x900");
+    let mut session = Running(run_it().env("DISPLAY", &display.name).spawn().unwrap());
+    let window = display.windows("hello", 1).remove(0);
+    display.xdotool(&["windowfocus", "--sync", &window]);
+    display.xdotool(&["key", "ctrl+alt+x"]);
+    let status = wait_for("the end of the session", || session.0.try_wait().unwrap());
+    assert!(status.success(), "{status}");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::display::{Display, Running, find, wait_for};
 use crate::picture::Picture;
@@ -15,6 +15,17 @@ fn rgb(colour: &str) -> [u8; 3] {
     [r, g, b]
 }
 
+/// How long a part of the display must hold still to be what its browser makes of the last input.
+const STILL: Duration = Duration::from_millis(1500);
+
+/// A part of the display: left, top, width and height.
+type Part = (usize, usize, usize, usize);
+
+/// The part's pixels.
+fn cut(picture: &Picture, (left, top, width, height): Part) -> Vec<[u8; 3]> {
+    (top..top + height).flat_map(|y| (left..left + width).map(move |x| picture.pixel(x, y))).collect()
+}
+
 /// A display, and where its picture is put.
 struct Eyes<'a> {
     display: &'a Display,
@@ -22,15 +33,45 @@ struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
+    fn look(&self) -> Picture {
+        self.display.picture(self.shot)
+    }
+
     /// Waits until the display has `colour` at (x, y).
     fn wait_for_pixel(&self, what: &str, (x, y): (usize, usize), colour: [u8; 3]) {
-        wait_for(what, || (self.display.picture(self.shot).pixel(x, y) == colour).then_some(()));
+        wait_for(what, || (self.look().pixel(x, y) == colour).then_some(()));
+    }
+
+    /// Does `act`, and waits until `part` of the display is another and holds still: a slow browser takes what comes
+    /// next amiss before that.
+    fn wait_for_change(&self, what: &str, part: Part, act: impl FnOnce()) {
+        let before = cut(&self.look(), part);
+        act();
+        let mut last = (before.clone(), Instant::now());
+        wait_for(what, || {
+            let now = cut(&self.look(), part);
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            (last.0 != before && last.1.elapsed() >= STILL).then_some(())
+        });
+    }
+
+    /// Types `address` into the address bar of the focused window, whose corner is at (left, top).
+    fn go_to(&self, (left, top): (usize, usize), address: &str) {
+        let bar = (left + 330, top + 46, 700, 26);
+        self.wait_for_change("the address bar", bar, || drop(self.display.xdotool(&["key", "ctrl+l"])));
+        self.wait_for_change("the typed address", bar, || {
+            self.display.xdotool(&["type", "--delay", "60", address]);
+        });
+        self.display.xdotool(&["key", "Return"]);
     }
 }
 
-/// Gives a person's time between two things that a slow browser must see one after the other.
-fn pause() {
-    std::thread::sleep(Duration::from_secs(2));
+/// Presses the left button for as long as a finger does: xdotool's own click is over before a window on a slow machine
+/// looks at the mouse.
+fn click(display: &Display) {
+    display.xdotool(&["mousedown", "1", "sleep", "0.15", "mouseup", "1"]);
 }
 
 /// Types an address, clicks into a field, types, presses the button, turns the wheel, makes the window smaller, resets,
@@ -55,32 +96,37 @@ fn a_person_uses_the_browser_in_its_window() {
         display.xdotool(&["mousemove", "--window", &window, &x.to_string(), &y.to_string()]);
     };
 
-    display.xdotool(&["key", "ctrl+l"]);
-    pause();
-    display.xdotool(&["type", "--delay", "60", "file:///usr/share/samovar/tour.html"]);
-    pause();
-    display.xdotool(&["key", "Return"]);
+    eyes.go_to((left, top), "file:///usr/share/samovar/tour.html");
     eyes.wait_for_pixel("the page that was typed", at(10, 400), rgb(TOUR));
 
+    let field = (left + 34, top + 230, 310, 60);
     point(190, 265);
-    display.xdotool(&["click", "1"]);
-    pause();
-    display.xdotool(&["type", "--delay", "60", "green tea"]);
-    pause();
-    point(352, 265);
-    display.xdotool(&["click", "1"]);
+    eyes.wait_for_change("the field that was clicked", field, || click(&display));
+    eyes.wait_for_change("what was typed into it", field, || {
+        display.xdotool(&["type", "--delay", "60", "green tea"]);
+    });
+    point(390, 265);
+    click(&display);
     point(600, 500);
     eyes.wait_for_pixel("the button that was pressed", at(352, 248), rgb(crate::PRESSED));
 
-    display.xdotool(&["click", "--repeat", "20", "--delay", "40", "5"]);
-    eyes.wait_for_pixel("the second part of the page, by the wheel", at(900, 400), rgb(crate::SECOND_PART));
+    let (x, y) = at(900, 400);
+    wait_for("the second part of the page, by the wheel", || {
+        let there = eyes.look().pixel(x, y) == rgb(crate::SECOND_PART);
+        if !there {
+            display.xdotool(&["click", "5"]);
+        }
+        there.then_some(())
+    });
 
-    // The window's size becomes the guest's: the page reaches a corner that the old one would have been scaled to.
+    // The window's size becomes the guest's. Were the old picture shown smaller, there would be a bar below it.
     display.xdotool(&["windowsize", &window, "900", "620"]);
-    display.xdotool(&["click", "--repeat", "60", "--delay", "20", "4"]);
-    eyes.wait_for_pixel("the page in a smaller window", at(5, 610), rgb(TOUR));
+    eyes.wait_for_pixel("the root window beside the smaller one", at(1000, 400), [0; 3]);
+    eyes.wait_for_pixel("the page down to the edge of the smaller window", at(5, 612), rgb(TOUR));
     display.xdotool(&["windowsize", &window, "1280", "800"]);
 
+    // Off the window, where it does not move the guest's pointer.
+    display.xdotool(&["mousemove", "5", "5"]);
     display.xdotool(&["key", "ctrl+alt+r"]);
     wait_for("the homepage after a reset", || {
         (find(&display.picture(&shot), &warm) == Some((left, top))).then_some(())
@@ -95,7 +141,7 @@ fn a_person_uses_the_browser_in_its_window() {
     eprintln!("{report:#}");
 }
 
-/// Several windows of one base, side by side: what is typed in one is in no other.
+/// Several windows of one base, side by side: what is typed in one is in no other, and each says what it owns.
 #[test]
 fn several_windows_are_several_browsers() {
     let count = size(2, 4);
@@ -121,11 +167,7 @@ fn several_windows_are_several_browsers() {
 
     // The first goes elsewhere.
     display.xdotool(&["windowfocus", "--sync", &windows[0]]);
-    display.xdotool(&["key", "ctrl+l"]);
-    pause();
-    display.xdotool(&["type", "--delay", "60", "file:///usr/share/samovar/tour.html"]);
-    pause();
-    display.xdotool(&["key", "Return"]);
+    eyes.go_to(places[0], "file:///usr/share/samovar/tour.html");
     let (x, y) = places[0];
     eyes.wait_for_pixel("the page that was typed", (x + 10, y + 400), rgb(TOUR));
     let all = display.picture(&shot);

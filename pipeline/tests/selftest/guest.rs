@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::patience;
-use crate::programs::{run_within, runner, samovar, succeeded, workspace};
+use crate::programs::{run_within, runner, samovar, succeeded, usable_lock, workspace};
 
 /// How much of each test is run: `samovar.size` on the kernel's command line.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,7 @@ impl fmt::Display for Size {
 /// What the recipe was built to.
 pub struct Guest {
     pub store: PathBuf,
+    pub lock: PathBuf,
     kernel: PathBuf,
     initramfs: PathBuf,
     pub rootfs: PathBuf,
@@ -47,9 +48,18 @@ impl Guest {
     fn build(name: &str) -> Guest {
         let store = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("selftest");
         let recipe = format!("recipes/{name}.toml");
+        let lock = usable_lock(&recipe, &store, patience());
         let step = |step: &str, file: &str| {
             let mut command = samovar();
-            command.current_dir(workspace()).args(["build", &recipe, "--until", step]);
+            command.current_dir(workspace()).args([
+                "build",
+                &recipe,
+                "--until",
+                step,
+                "--locked",
+                "--lock-file",
+            ]);
+            command.arg(&lock);
             let output = run_within(command.arg("--store").arg(&store), patience());
             succeeded(&output);
             PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join(file)
@@ -59,6 +69,7 @@ impl Guest {
             initramfs: step("initramfs", "initramfs.cpio"),
             rootfs: step("rootfs", "rootfs.ext4"),
             store: store.clone(),
+            lock: lock.clone(),
         }
     }
 

@@ -59,6 +59,7 @@ pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
     let console = args.console.as_ref().map(console_file).transpose()?;
     let restored = restore::restore(&args.artifact, args.show.scheduler, console, clock).map_err(failure)?;
     let mut report = restored.report;
+    let _hold = restored.hold;
     let layout = args.layout.as_deref().map(|layout| layout_key(layout, &restored.layouts)).transpose()?;
     let errands = Errands { layout, url: args.url, script };
     let result =

@@ -14,10 +14,10 @@ pub enum FetchError {
         /// What can be done.
         hint: &'static str,
     },
-    /// The mirror does not have files of the lock.
-    #[error("the mirror no longer has {}", names.join(", "))]
-    Gone {
-        /// Names and versions, all of them.
+    /// The mirror does not have files that its signed index names.
+    #[error("the mirror does not have {}", names.join(", "))]
+    Missing {
+        /// All of them.
         names: Vec<String>,
         /// What can be done.
         hint: &'static str,
@@ -68,7 +68,7 @@ impl FetchError {
     /// What can be done about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            FetchError::NotFound { hint, .. } | FetchError::Gone { hint, .. } => hint,
+            FetchError::NotFound { hint, .. } | FetchError::Missing { hint, .. } => hint,
             FetchError::Refused { .. } | FetchError::TooLong { .. } | FetchError::Unusable { .. } => {
                 "try another mirror: set SAMOVAR_DEBIAN_MIRROR or SAMOVAR_DEBIAN_SECURITY_MIRROR"
             }

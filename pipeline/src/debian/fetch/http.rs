@@ -23,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) enum Attempt {
     /// It may go better the next time, after a pause if the mirror asks for one.
     Again(String, Option<Duration>),
+    /// The mirror does not have the file, and said so with this status.
+    Missing(u16),
     /// The file has no such range, so what is there is no beginning of it.
     NoSuchRange,
     /// It will not.
@@ -64,13 +66,7 @@ pub(super) struct Body {
 }
 
 /// Asks for a file from byte `from` on; the mirror may send all of it nevertheless.
-pub(super) fn get(
-    agent: &Agent,
-    url: &str,
-    from: u64,
-    silence: Duration,
-    missing_hint: &'static str,
-) -> Result<Body, Attempt> {
+pub(super) fn get(agent: &Agent, url: &str, from: u64, silence: Duration) -> Result<Body, Attempt> {
     let mut request = agent.get(url);
     if from > 0 {
         request = request.header(RANGE, format!("bytes={from}-"));
@@ -89,10 +85,7 @@ pub(super) fn get(
             }
             (start, total)
         }
-        404 | 410 => {
-            let hint = missing_hint;
-            return Err(Attempt::never(FetchError::NotFound { url: url.to_owned(), status, hint }));
-        }
+        404 | 410 => return Err(Attempt::Missing(status)),
         416 if from > 0 => return Err(Attempt::NoSuchRange),
         // Too slow, too many requests, and whatever ails the server, may pass.
         408 | 429 | 500..=599 => {

@@ -89,8 +89,11 @@ impl<'a> Fetcher<'a> {
         let url = self.mirrors.url(archive, path)?;
         let mut patience = Patience::new(&url);
         loop {
-            match self.small_once(&url, limit, missing_hint) {
+            match self.small_once(&url, limit) {
                 Ok(bytes) => return Ok(bytes),
+                Err(Attempt::Missing(status)) => {
+                    return Err(FetchError::NotFound { url, status, hint: missing_hint }.into());
+                }
                 Err(Attempt::Never(error)) => return Err(error),
                 Err(Attempt::Again(reason, pause)) => patience.bear(reason, pause, false)?,
                 // No range was asked for.
@@ -99,8 +102,8 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    fn small_once(&self, url: &str, limit: u64, missing_hint: &'static str) -> Result<Vec<u8>, Attempt> {
-        let mut body = http::get(&self.agent, url, 0, self.silence, missing_hint)?;
+    fn small_once(&self, url: &str, limit: u64) -> Result<Vec<u8>, Attempt> {
+        let mut body = http::get(&self.agent, url, 0, self.silence)?;
         let too_long = || Attempt::never(FetchError::TooLong { url: url.to_owned(), limit });
         if body.announced.is_some_and(|size| size > limit) {
             return Err(too_long());
@@ -123,23 +126,15 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Fetches files into the store's cache, or finds them there, and returns their paths in order. `what` are they, in
-    /// one word; `missing_hint` says what to do when the mirror does not have one.
-    ///
-    /// If some are missing, all of them are named, and the others are fetched nevertheless: a mirror that dropped one
-    /// may drop the others tomorrow.
-    pub fn all(
-        &self,
-        store: &Store,
-        what: &str,
-        wanted: &[Pinned],
-        missing_hint: &'static str,
-    ) -> Result<Vec<PathBuf>> {
+    /// Fetches files into the store's cache, or finds them there, and returns their paths in order: no path for one that
+    /// the mirror does not have. The others are fetched nevertheless: a mirror that dropped one may drop the others
+    /// tomorrow. `what` are they, in a word or two.
+    pub fn all(&self, store: &Store, what: &str, wanted: &[Pinned]) -> Result<Vec<Option<PathBuf>>> {
         let found = parallel::map(wanted, WORKERS, |pinned| Ok(store.cached(&pinned.sha256, pinned.size)?))?;
         let missing: Vec<&Pinned> =
             wanted.iter().zip(&found).filter(|(_, path)| path.is_none()).map(|(pinned, _)| pinned).collect();
         if missing.is_empty() {
-            return Ok(found.into_iter().flatten().collect());
+            return Ok(found);
         }
         if self.offline {
             let names = missing.iter().map(|pinned| pinned.name.to_owned()).collect();
@@ -150,44 +145,28 @@ impl<'a> Fetcher<'a> {
         let (done, files) = (AtomicU64::new(0), AtomicU64::new(0));
         let fetched = parallel::map(&missing, WORKERS, |pinned| {
             let mut last = 0;
-            let path = self.pinned(store, pinned, missing_hint, &mut |now| {
+            let path = self.pinned(store, pinned, &mut |now| {
                 // Wraps around when a file is begun anew, and comes out right in the sum.
                 let before = done.fetch_add(now.wrapping_sub(last), Ordering::Relaxed);
                 bar.set(before.wrapping_add(now).wrapping_sub(last));
                 last = now;
-            });
-            match path {
-                Ok(path) => {
-                    bar.files(files.fetch_add(1, Ordering::Relaxed) + 1);
-                    Ok(Some(path))
-                }
-                Err(Error::Fetch(FetchError::NotFound { .. })) => Ok(None),
-                Err(error) => Err(error),
+            })?;
+            if path.is_some() {
+                bar.files(files.fetch_add(1, Ordering::Relaxed) + 1);
             }
-        });
-        drop(bar);
-        let fetched = fetched?;
-        let gone: Vec<String> = missing
-            .iter()
-            .zip(&fetched)
-            .filter(|(_, path)| path.is_none())
-            .map(|(pinned, _)| pinned.name.to_owned())
-            .collect();
-        if !gone.is_empty() {
-            return Err(FetchError::Gone { names: gone, hint: missing_hint }.into());
-        }
-        let mut fetched = fetched.into_iter().flatten();
-        Ok(found.into_iter().filter_map(|path| path.or_else(|| fetched.next())).collect())
+            Ok(path)
+        })?;
+        let mut fetched = fetched.into_iter();
+        Ok(found.into_iter().map(|path| path.or_else(|| fetched.next().flatten())).collect())
     }
 
-    /// Fetches one file into the store's cache.
+    /// Fetches one file into the store's cache, if the mirror has it.
     fn pinned(
         &self,
         store: &Store,
         pinned: &Pinned,
-        missing_hint: &'static str,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<PathBuf> {
+    ) -> Result<Option<PathBuf>> {
         let url = self.mirrors.url(pinned.archive, pinned.path)?;
         let mut patience = Patience::new(&url);
         loop {
@@ -195,7 +174,7 @@ impl<'a> Fetcher<'a> {
                 progress(pinned.size);
                 // Another process fetched it at the same time.
                 match store.cached(&pinned.sha256, pinned.size)? {
-                    Some(path) => return Ok(path),
+                    Some(path) => return Ok(Some(path)),
                     None => continue,
                 }
             };
@@ -203,8 +182,9 @@ impl<'a> Fetcher<'a> {
             while partial.size() < pinned.size {
                 progress(partial.size());
                 let before = partial.size();
-                match self.pinned_once(&url, pinned, &mut partial, missing_hint, progress) {
+                match self.pinned_once(&url, pinned, &mut partial, progress) {
                     Ok(()) => {}
+                    Err(Attempt::Missing(_)) => return Ok(None),
                     Err(Attempt::Never(error)) => return Err(error),
                     Err(Attempt::Again(reason, pause)) => {
                         patience.bear(reason, pause, partial.size() >= before + GETTING_ON)?;
@@ -216,7 +196,7 @@ impl<'a> Fetcher<'a> {
                 }
             }
             match partial.finish() {
-                Ok(path) => return Ok(path),
+                Ok(path) => return Ok(Some(path)),
                 // What lay there from another day may be what was wrong.
                 Err(store::Error::WrongHash { .. }) if resumed => {
                     patience.bear("what was fetched before is not its beginning".into(), None, false)?;
@@ -234,7 +214,6 @@ impl<'a> Fetcher<'a> {
         url: &str,
         pinned: &Pinned,
         partial: &mut store::Partial,
-        missing_hint: &'static str,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Attempt> {
         let wrong_size = |found: String| {
@@ -244,7 +223,7 @@ impl<'a> Fetcher<'a> {
                 hint: OTHER_BYTES,
             })
         };
-        let mut body = http::get(&self.agent, url, partial.size(), self.silence, missing_hint)?;
+        let mut body = http::get(&self.agent, url, partial.size(), self.silence)?;
         if let Some(size) = body.announced.filter(|size| *size != pinned.size) {
             return Err(wrong_size(format!("{size} bytes")));
         }

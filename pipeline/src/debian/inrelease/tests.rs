@@ -29,7 +29,7 @@ fn key(name: &str) -> SignedSecretKey {
 
 fn keyring(keys: &[&SignedSecretKey]) -> Keyring {
     let keys = keys.iter().map(|key| key.to_public_key()).collect();
-    Keyring { path: "keys".into(), keys }
+    Keyring { origin: "keys".into(), keys }
 }
 
 /// `now` for signatures: they carry the time of signing.
@@ -47,9 +47,31 @@ fn signed(key: &SignedSecretKey) -> String {
 fn verdict(keys: &Keyring, message: &str) -> Result<String, String> {
     keys.verified_text("InRelease", message.as_bytes(), now()).map_err(|error| {
         assert_eq!(error.exit_code(), 4);
-        assert_eq!(error.exit_code(), 4);
         error.to_string()
     })
+}
+
+/// The fingerprints that Debian's FTP masters publish for the archive's keys.
+#[test]
+fn the_shipped_keys_are_debians_and_valid() {
+    let shipped = Keyring::shipped().unwrap();
+    let found: Vec<String> =
+        shipped.keys.iter().map(|key| key.fingerprint().to_string().to_uppercase()).collect();
+    let expected = [
+        "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
+        "05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0",
+        "4D64FEC119C2029067D6E791F8D2585B8783D481",
+        "04B54C3CDCA79751B16BC6B5225629DF75B188BD",
+        "5E04A1E3223A19A20706E20F9904613D4CCE68C6",
+        "41587F7DB8C774BCCF131416762F67A0B2C39DE4",
+    ];
+    assert_eq!(found, expected);
+    for key in &shipped.keys {
+        assert_eq!(check_primary(key, NOW), Ok(()));
+        for subkey in &key.public_subkeys {
+            assert_eq!(check_subkey(key, subkey, NOW), Ok(()));
+        }
+    }
 }
 
 #[test]
@@ -149,7 +171,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]
     fn any_bytes_are_refused(bytes: Vec<u8>) {
-        let keys = Keyring { path: "keys".into(), keys: Vec::new() };
+        let keys = Keyring { origin: "keys".into(), keys: Vec::new() };
         proptest::prop_assert!(keys.verified_text("x", &bytes, NOW).is_err());
     }
 }

@@ -22,6 +22,8 @@ pub const NONE: u32 = u32::MAX;
 /// Operations kept before everything is dropped; bounds the host's memory to
 /// some 400 MiB a vCPU.
 const MAX_OPS: usize = 16 << 20;
+/// Code pages kept before everything is dropped: 256 MiB a vCPU.
+const MAX_PAGES: usize = 64 << 10;
 
 /// A run of decoded instructions.
 #[derive(Clone, Copy)]
@@ -44,12 +46,28 @@ struct CodePage {
     used: bool,
 }
 
+impl CodePage {
+    fn drop_blocks(&mut self) {
+        if self.used {
+            self.entries.fill(NONE);
+            self.used = false;
+        }
+    }
+}
+
+/// Operations and code pages for which room is kept when everything is dropped, some 100 MiB each: giving the host's
+/// memory back and asking for it again takes longer than all else that a reset of the guest does.
+const KEPT_OPS: usize = 4 << 20;
+const KEPT_PAGES: usize = 24 << 10;
+
 /// Every block that one vCPU has decoded.
 #[derive(Default)]
 pub struct BlockCache {
     ops: Vec<Op>,
     blocks: Vec<Block>,
     pages: Vec<CodePage>,
+    /// Code pages that were dropped, to be used again.
+    spare: Vec<CodePage>,
     /// Number of the code page of each page of memory, plus one, by page number
     /// from `first_page`. 0 is none, so that the host hands out the pages of a
     /// large table only as they are used: a restore does not wait for them.
@@ -75,7 +93,13 @@ impl BlockCache {
         let slot = self.by_number.get_mut(number.checked_sub(self.first_page)? as usize)?;
         if *slot == 0 {
             *slot = self.pages.len() as u32 + 1;
-            self.pages.push(CodePage { number, entries: Box::new([NONE; PAGE_WORDS]), used: false });
+            self.pages.push(match self.spare.pop() {
+                Some(mut page) => {
+                    page.drop_blocks();
+                    CodePage { number, ..page }
+                }
+                None => CodePage { number, entries: Box::new([NONE; PAGE_WORDS]), used: false },
+            });
         }
         Some(*slot - 1)
     }
@@ -158,7 +182,7 @@ impl BlockCache {
 
     /// Whether so much was decoded that [`BlockCache::clear`] is due.
     pub fn is_full(&self) -> bool {
-        self.ops.len() > MAX_OPS
+        self.ops.len() > MAX_OPS || self.pages.len() > MAX_PAGES
     }
 
     /// Drops the blocks of the page at physical address `page`.
@@ -168,8 +192,7 @@ impl BlockCache {
             Some(&number) if number != 0 => {
                 let entry = &mut self.pages[number as usize - 1];
                 if entry.used {
-                    entry.entries.fill(NONE);
-                    entry.used = false;
+                    entry.drop_blocks();
                     self.marked.retain(|&(page, _), _| page != number - 1);
                 }
             }
@@ -179,11 +202,18 @@ impl BlockCache {
 
     /// Drops everything; numbers of code pages are void afterwards.
     pub fn clear(&mut self) {
-        self.ops = Vec::new();
-        self.blocks = Vec::new();
-        self.pages = Vec::new();
-        self.marked = BTreeMap::new();
-        self.by_number = vec![0; self.by_number.len()];
+        if self.ops.capacity() > KEPT_OPS {
+            self.ops = Vec::new();
+            self.blocks = Vec::new();
+        }
+        self.ops.clear();
+        self.blocks.clear();
+        self.marked.clear();
+        for page in &self.pages {
+            self.by_number[(page.number - self.first_page) as usize] = 0;
+        }
+        self.spare.append(&mut self.pages);
+        self.spare.truncate(KEPT_PAGES);
     }
 }
 
@@ -223,6 +253,19 @@ mod tests {
             assert_eq!(cache.page(pa), Some(number));
             assert_eq!(cache.at(number, 0), NONE);
         }
+    }
+
+    #[test]
+    fn a_guest_that_runs_a_little_everywhere_is_bounded() {
+        let mut cache = BlockCache::new(0, MAX_PAGES + 1);
+        for number in 0..=MAX_PAGES as u64 {
+            assert!(!cache.is_full());
+            let page = cache.page(number * PAGE_SIZE).unwrap();
+            cache.decode(page, 0, |_| RET);
+        }
+        assert!(cache.is_full());
+        cache.clear();
+        assert!(!cache.is_full() && cache.spare.len() <= KEPT_PAGES);
     }
 
     #[test]

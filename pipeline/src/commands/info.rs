@@ -1,0 +1,63 @@
+//! `samovar info`
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{existing_store, find};
+use crate::error::Result;
+use crate::reporter::bytes;
+
+/// Say what an artifact is: its files, what it needs, what it was made from
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A name, a hash or its beginning, or a directory
+    artifact: String,
+    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<()> {
+        let artifact = find(&self.artifact, || existing_store(self.store.as_deref()))?;
+        let manifest = artifact.manifest();
+        if self.json {
+            let text = json!({
+                "hash": artifact.hash(),
+                "kind": manifest.kind,
+                "files": manifest.files,
+                "needs": manifest.needs,
+                "meta": manifest.meta,
+            });
+            println!("{text:#}");
+            return Ok(());
+        }
+        println!("{} {}", artifact.kind(), artifact.hash());
+        for file in &manifest.files {
+            println!("  {:>9}  {}", bytes(file.size), file.name);
+        }
+        for (role, hash) in &manifest.needs {
+            println!("needs {role} {hash}");
+        }
+        for (key, value) in manifest.meta.as_object().into_iter().flatten() {
+            match value {
+                Value::String(text) => println!("{key}: {text}"),
+                Value::Array(items) => {
+                    println!("{key}:");
+                    items.iter().for_each(|item| println!("  {}", plain(item)));
+                }
+                other => println!("{key}: {other}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Text without its quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
