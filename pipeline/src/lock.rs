@@ -17,6 +17,7 @@ use store::Hash;
 
 use crate::debian::sources::Archive;
 use crate::error::{Error, IoContext, Result};
+use crate::interrupt;
 use crate::recipe::Recipe;
 
 /// A lock of many thousand packages stays below this.
@@ -182,6 +183,7 @@ impl Lock {
     pub fn write(&self, path: &Path) -> Result<()> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
+        let _until_it_is_there = interrupt::put_off();
         let mut file = tempfile::Builder::new().prefix(".lock-").tempfile_in(directory).at(directory)?;
         let text = format::to_text(self).map_err(|error| Error::build("lock", error))?;
         file.write_all(text.as_bytes()).at(path)?;

@@ -394,6 +394,8 @@ fn interrupted_at_any_moment() {
         if let Ok(lock) = fs::read(bench.path("r.lock")) {
             assert_eq!(lock, fs::read(undisturbed.path("r.lock")).unwrap(), "a lock is whole or not there");
         }
+        let beside = fs::read_dir(bench.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!beside.into_iter().any(|name| name.to_string_lossy().starts_with(".lock-")));
     }
     assert!(interrupted >= 3, "{interrupted}");
     bench.mirror.repent();
