@@ -155,17 +155,15 @@ impl Checks<'_> {
     fn keys<'k>(
         &self,
         path: &str,
-        keys: impl Iterator<Item = &'k String>,
+        mut keys: impl Iterator<Item = &'k String>,
         holds: impl Fn(&str) -> bool,
         problem: &str,
     ) -> Result<(), RecipeError> {
-        for key in keys.filter(|key| !holds(key)) {
-            let parts: Vec<&str> = path.split('.').collect();
-            let table = self.find(&parts).and_then(|value| value.get_ref().as_table());
-            let at = table.and_then(|table| table.get_key_value(key.as_str())).map(|(key, _)| key.span());
-            return Err(self.sources.error(at.unwrap_or_default(), format!("{key:?} {problem}"), None));
-        }
-        Ok(())
+        let Some(key) = keys.find(|key| !holds(key)) else { return Ok(()) };
+        let parts: Vec<&str> = path.split('.').collect();
+        let table = self.find(&parts).and_then(|value| value.get_ref().as_table());
+        let at = table.and_then(|table| table.get_key_value(key.as_str())).map(|(key, _)| key.span());
+        Err(self.sources.error(at.unwrap_or_default(), format!("{key:?} {problem}"), None))
     }
 
     fn find(&self, parts: &[&str]) -> Option<&Spanned<DeValue<'_>>> {
