@@ -72,19 +72,28 @@ pub struct Build<'a> {
     pub reporter: Reporter,
 }
 
+/// What a build has come to.
+#[derive(Default)]
+struct Built {
+    /// The steps that were done.
+    steps: Vec<Target>,
+    /// Keeps what is not reached by a name yet from being cleaned up.
+    held: Vec<store::Hold>,
+}
+
 impl Build<'_> {
     /// Builds up to the target, doing only the steps that are not known yet.
     pub fn run(&self, target: Target) -> Result<Outcome> {
-        let mut built = Vec::new();
+        let mut built = Built::default();
         let packages = self.fetch(target)?;
         let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
             self.store.set_name(&self.file.recipe.name, artifact.hash())?;
         }
-        Ok(Outcome { artifact, built })
+        Ok(Outcome { artifact, built: built.steps })
     }
 
-    fn make(&self, target: Target, packages: &Packages, built: &mut Vec<Target>) -> Result<Artifact> {
+    fn make(&self, target: Target, packages: &Packages, built: &mut Built) -> Result<Artifact> {
         let needs = match target {
             Target::WarmBase => {
                 let mut need = |role: &str, target| {
@@ -101,7 +110,9 @@ impl Build<'_> {
         let key = self.key(target, &needs)?;
         let known = self.store.step(&key)?;
         if let (Some(hash), false) = (known, self.rebuild) {
-            return Ok(self.store.load(&hash)?);
+            let artifact = self.store.load(&hash)?;
+            built.held.push(artifact.hold()?);
+            return Ok(artifact);
         }
         self.reporter.line(format!("building {}", target.name()));
         let artifact = match target {
@@ -120,7 +131,8 @@ impl Build<'_> {
             }
         }
         self.store.set_step(&key, artifact.hash())?;
-        built.push(target);
+        built.held.push(artifact.hold()?);
+        built.steps.push(target);
         Ok(artifact)
     }
 

@@ -159,13 +159,11 @@ impl Checks<'_> {
         holds: impl Fn(&str) -> bool,
         problem: &str,
     ) -> Result<(), RecipeError> {
-        if let Some(key) = keys.find(|key| !holds(key)) {
-            let parts: Vec<&str> = path.split('.').collect();
-            let table = self.find(&parts).and_then(|value| value.get_ref().as_table());
-            let at = table.and_then(|table| table.get_key_value(key.as_str())).map(|(key, _)| key.span());
-            return Err(self.sources.error(at.unwrap_or_default(), format!("{key:?} {problem}"), None));
-        }
-        Ok(())
+        let Some(key) = keys.find(|key| !holds(key)) else { return Ok(()) };
+        let parts: Vec<&str> = path.split('.').collect();
+        let table = self.find(&parts).and_then(|value| value.get_ref().as_table());
+        let at = table.and_then(|table| table.get_key_value(key.as_str())).map(|(key, _)| key.span());
+        Err(self.sources.error(at.unwrap_or_default(), format!("{key:?} {problem}"), None))
     }
 
     fn find(&self, parts: &[&str]) -> Option<&Spanned<DeValue<'_>>> {

@@ -146,6 +146,8 @@ fn a_person_uses_the_browser_in_its_window() {
 fn several_windows_are_several_browsers() {
     let count = size(2, 4);
     let display = Display::start("2600x1640");
+    // It begins in the middle, where a window's corner will be, and its guest's pointer would follow.
+    display.xdotool(&["mousemove", "2599", "1639"]);
     let dir = tempfile::tempdir().unwrap();
     let shot = dir.path().join("display.png");
     let eyes = Eyes { display: &display, shot: &shot };
