@@ -495,7 +495,11 @@ fn a_strangers_signature() {
 fn signed_but_for_another_suite_or_time() {
     for (from, to, reason) in [
         ("Codename: trixie", "Codename: sid", "is signed for sid"),
-        ("Codename: trixie\n", "Codename: trixie-updates\n", "is signed for trixie-updates, not for trixie"),
+        (
+            "Codename: trixie\n",
+            "Codename: trixie-updates\n",
+            "is signed for trixie-updates (stable), not for trixie",
+        ),
         ("Date: ", "Valid-Until: Thu, 01 Jan 2015 00:00:00 UTC\nDate: ", "was valid until"),
     ] {
         let bench = Bench::new(&Archive::with_release(|text| text.replace(from, to)));
