@@ -302,6 +302,8 @@ impl Build<'_> {
     }
 
     fn fetch(&self, packages: &[&LockedPackage]) -> Result<Vec<PathBuf>> {
+        // Said only if the mirror has it when it is looked for once more.
+        const BACK: &str = "the mirror had it not, and has it now: run it again";
         let fetcher = Fetcher::new();
         let fetch_one = |package: &&LockedPackage| {
             if let Some(path) = self.store.cached(&package.sha256, package.size)? {
@@ -309,7 +311,7 @@ impl Build<'_> {
             }
             self.reporter.line(format!("fetching {} {}", package.name, package.version));
             let url = self.mirrors.url(package.archive, &package.path)?;
-            let pinned = Pinned { url: &url, size: package.size, sha256: package.sha256, missing_hint: "" };
+            let pinned = Pinned { url: &url, size: package.size, sha256: package.sha256, missing_hint: BACK };
             let bar = self.reporter.bar(&package.name, package.size);
             fetcher.pinned(self.store, &pinned, &mut |done| bar.set(done))
         };

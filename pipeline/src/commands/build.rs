@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{make_lock, open_store};
+use super::make_lock;
+use super::store_option::StoreOption;
 use crate::build::{Build, Target};
 use crate::debian::sources::Mirrors;
 use crate::error::{Error, Result};
@@ -20,9 +21,8 @@ use crate::reporter::Reporter;
 pub(super) struct Args {
     /// The recipe, such as recipes/hello.toml
     recipe: PathBuf,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
     /// Stop after this step and print the path of its artifact
     #[arg(long, value_name = "STEP", default_value = "warm-base")]
     until: Target,
@@ -39,7 +39,7 @@ pub(super) struct Args {
 
 impl Args {
     /// What builds the warm base of `recipe`.
-    pub(super) fn warm_base(recipe: PathBuf, store: Option<PathBuf>) -> Args {
+    pub(super) fn warm_base(recipe: PathBuf, store: StoreOption) -> Args {
         Args { recipe, store, until: Target::WarmBase, rebuild: false, locked: false, lock_file: None }
     }
 
@@ -52,7 +52,7 @@ impl Args {
     pub(super) fn build(self) -> Result<PathBuf> {
         let reporter = Reporter::new();
         let file = RecipeFile::read(&self.recipe)?;
-        let store = open_store(self.store.as_deref(), &self.recipe)?;
+        let store = self.store.open(&self.recipe)?;
         let mirrors = Mirrors::of_host();
         let path = self.lock_file.unwrap_or_else(|| file.lock_path());
         let earlier = Lock::load(&path)?;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{make_lock, open_store};
+use super::make_lock;
+use super::store_option::StoreOption;
 use crate::debian::sources::Mirrors;
 use crate::error::Result;
 use crate::lock::Lock;
@@ -25,9 +26,8 @@ pub(super) struct Args {
     /// Another lock than the one beside the recipe; it is read, if it is there, and written
     #[arg(long, value_name = "FILE")]
     lock_file: Option<PathBuf>,
-    /// The directory of artifacts, whose cache is used [default: as for `build`]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
 }
 
 impl Args {
@@ -55,7 +55,7 @@ impl Args {
             reporter.line(format!("{}: has all that the recipe asks for", path.display()));
             return Ok(());
         }
-        let store = open_store(self.store.as_deref(), &self.recipe)?;
+        let store = self.store.open(&self.recipe)?;
         let mirrors = Mirrors::of_host();
         let earlier = earlier.as_ref();
         let choice =

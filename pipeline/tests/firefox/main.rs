@@ -38,7 +38,11 @@ const SECOND_PART: &str = "dfeee3";
 
 /// `full` where minutes more are no matter, else `quick`.
 fn size<T>(quick: T, full: T) -> T {
-    if env::var_os("SAMOVAR_FIREFOX").is_some_and(|size| size == "full") { full } else { quick }
+    match env::var("SAMOVAR_FIREFOX").as_deref() {
+        Ok("full") => full,
+        Ok(other) => panic!("SAMOVAR_FIREFOX={other}: only `full` is known"),
+        Err(_) => quick,
+    }
 }
 
 /// The warm base, built once.
