@@ -140,10 +140,14 @@ impl Error {
     pub fn gone(file: &RecipeFile, packages: &[&LockedPackage]) -> Error {
         let named = |package: &&LockedPackage| format!("{} {}", package.name, package.version);
         let names: Vec<&str> = packages.iter().map(|package| &*package.name).collect();
+        let lock_file = match file.lock == file.path.with_extension("lock") {
+            true => String::new(),
+            false => format!(" --lock-file {}", file.lock.display()),
+        };
         Error::Gone {
-            lock: file.lock_path(),
+            lock: file.lock.clone(),
             packages: packages.iter().map(named).collect(),
-            command: format!("samovar lock {} --update {}", file.path.display(), names.join(" ")),
+            command: format!("samovar lock {}{lock_file} --update {}", file.path.display(), names.join(" ")),
         }
     }
 

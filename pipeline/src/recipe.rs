@@ -246,6 +246,8 @@ pub struct RecipeFile {
     pub path: PathBuf,
     /// What it says, with what it builds on.
     pub recipe: Recipe,
+    /// Its lock: the one beside it unless another was asked for.
+    pub lock: PathBuf,
 }
 
 impl RecipeFile {
@@ -255,12 +257,13 @@ impl RecipeFile {
         let tree = extends::merged(&sources)?;
         let recipe = parse::parse(&sources, tree.clone())?;
         check::check(&sources, &tree, &recipe)?;
-        Ok(RecipeFile { path: path.into(), recipe })
+        Ok(RecipeFile { path: path.into(), recipe, lock: path.with_extension("lock") })
     }
 
-    /// The lock beside the recipe.
-    pub fn lock_path(&self) -> PathBuf {
-        self.path.with_extension("lock")
+    /// The same with another lock, if one is named.
+    pub fn with_lock(mut self, named: Option<PathBuf>) -> RecipeFile {
+        self.lock = named.unwrap_or(self.lock);
+        self
     }
 
     /// A path as the recipe gives it, relative to the recipe. Those of a recipe that it builds on were made so.

@@ -55,7 +55,8 @@ impl Reporter {
     /// elsewhere one line.
     pub fn fetching(&self, what: &str, files: usize, bytes: u64) -> Fetching {
         if !self.bars {
-            self.line(format!("fetching {files} {what}, {}", HumanBytes(bytes)));
+            let noun = if files == 1 { "file" } else { "files" };
+            self.line(format!("fetching {what}: {files} {noun}, {}", HumanBytes(bytes)));
         }
         let bar = if self.bars { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
         let template = "{msg:24!} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
@@ -100,7 +101,7 @@ impl Fetching {
 
     /// How many files are done.
     pub fn files(&self, done: u64) {
-        self.bar.say(format!("{done}/{} {}", self.files, self.what));
+        self.bar.say(format!("{} {done}/{}", self.what, self.files));
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{make_lock, open_store};
+use super::make_lock;
+use super::store_option::StoreOption;
 use crate::build::{Build, Target};
 use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
@@ -21,9 +22,8 @@ use crate::reporter::Reporter;
 pub(super) struct Args {
     /// The recipe, such as recipes/hello.toml
     recipe: PathBuf,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
     /// Stop after this step and print the path of its artifact
     #[arg(long, value_name = "STEP", default_value = "warm-base")]
     until: Target,
@@ -43,14 +43,14 @@ pub(super) struct Args {
 
 impl Args {
     /// What builds the warm base of `recipe`.
-    pub(super) fn warm_base(recipe: PathBuf, store: Option<PathBuf>) -> Args {
+    pub(super) fn warm_base(recipe: PathBuf, store: StoreOption, offline: bool) -> Args {
         Args {
             recipe,
             store,
             until: Target::WarmBase,
             locked: false,
             lock_file: None,
-            offline: false,
+            offline,
             rebuild: false,
         }
     }
@@ -63,24 +63,23 @@ impl Args {
     /// Builds; the path of the artifact.
     pub(super) fn build(self) -> Result<PathBuf> {
         let reporter = Reporter::new();
-        let file = RecipeFile::read(&self.recipe)?;
-        let store = open_store(self.store.as_deref(), &self.recipe)?;
+        let file = RecipeFile::read(&self.recipe)?.with_lock(self.lock_file);
+        let store = self.store.open(&self.recipe)?;
         let mirrors = Mirrors::of_host();
         let fetcher = Fetcher::new(&mirrors, self.offline, reporter);
-        let path = self.lock_file.unwrap_or_else(|| file.lock_path());
-        let earlier = Lock::load(&path)?;
+        let earlier = Lock::load(&file.lock)?;
         let misfit = match &earlier {
             None => Some("is not there".to_owned()),
             Some(lock) => lock.misfit(&file.recipe),
         };
         let lock = match (earlier, misfit) {
             (Some(lock), None) => lock,
-            (_, Some(reason)) if self.locked => return Err(Error::Lock { path, reason }),
+            (_, Some(reason)) if self.locked => return Err(Error::Lock { path: file.lock, reason }),
             (earlier, _) => {
                 let (earlier, update) = (earlier.as_ref(), &Update::Needed);
                 let choice =
                     Choice { file: &file, earlier, update, store: &store, fetcher: &fetcher, reporter };
-                make_lock(&choice, &path)?
+                make_lock(&choice)?
             }
         };
         let build = Build {

@@ -72,5 +72,5 @@ fn check(path: &Path) -> Result<bool> {
         let directory = file.resolve(directory);
         fs::read_dir(&directory).at(&directory)?;
     }
-    Ok(Lock::read(&file.lock_path(), &file.recipe)?.is_some())
+    Ok(Lock::read(&file.lock, &file.recipe)?.is_some())
 }

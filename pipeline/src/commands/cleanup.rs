@@ -1,6 +1,5 @@
 //! `samovar cleanup`
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use humantime::parse_duration;
@@ -8,8 +7,8 @@ use runner::units::parse_size;
 use serde_json::{Value, json};
 use store::Store;
 
-use super::existing_store;
 use super::list::as_json;
+use super::store_option::StoreOption;
 use crate::error::Result;
 use crate::reporter::{Reporter, bytes};
 
@@ -19,9 +18,8 @@ use crate::reporter::{Reporter, bytes};
 /// that is old enough goes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
     /// Remove nothing, and print what would be
     #[arg(long)]
     dry_run: bool,
@@ -38,7 +36,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let store = existing_store(self.store.as_deref())?;
+        let store = self.store.existing()?;
         let store = if self.dry_run { store } else { Store::open(store.dir())? };
         let reporter = Reporter::new();
         let now = SystemTime::now();

@@ -1,10 +1,8 @@
 //! `samovar info`
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
-use super::{existing_store, find};
+use super::store_option::StoreOption;
 use crate::error::Result;
 use crate::reporter::bytes;
 
@@ -13,9 +11,8 @@ use crate::reporter::bytes;
 pub(super) struct Args {
     /// A name, a hash or its beginning, or a directory
     artifact: String,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -23,7 +20,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let artifact = find(&self.artifact, || existing_store(self.store.as_deref()))?;
+        let artifact = self.store.find(&self.artifact)?;
         let manifest = artifact.manifest();
         if self.json {
             let text = json!({

@@ -1,22 +1,20 @@
 //! `samovar list`
 
 use std::cmp::Reverse;
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use store::Listed;
 
-use super::existing_store;
+use super::store_option::StoreOption;
 use crate::error::Result;
 use crate::reporter::{age, bytes};
 
 /// List the artifacts of a store, the newest first
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -24,7 +22,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let mut listed = existing_store(self.store.as_deref())?.list()?;
+        let mut listed = self.store.existing()?.list()?;
         listed.sort_by_key(|listed| (Reverse(listed.made), listed.hash));
         if self.json {
             println!("{:#}", Value::from_iter(listed.iter().map(as_json)));

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{make_lock, open_store};
+use super::make_lock;
+use super::store_option::StoreOption;
 use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
 use crate::error::Result;
@@ -26,9 +27,8 @@ pub(super) struct Args {
     /// Another lock than the one beside the recipe; it is read, if it is there, and written
     #[arg(long, value_name = "FILE")]
     lock_file: Option<PathBuf>,
-    /// The directory of artifacts, whose cache is used [default: as for `build`]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
     /// Fetch nothing: use the lists of packages that were fetched last
     #[arg(long)]
     offline: bool,
@@ -37,14 +37,13 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let reporter = Reporter::new();
-        let file = RecipeFile::read(&self.recipe)?;
-        let path = self.lock_file.unwrap_or_else(|| file.lock_path());
+        let file = RecipeFile::read(&self.recipe)?.with_lock(self.lock_file);
         let update = match self.update {
             None => Update::Needed,
             Some(names) if names.is_empty() => Update::All,
             Some(names) => Update::Named(names.into_iter().collect()),
         };
-        let earlier = match Lock::load(&path) {
+        let earlier = match Lock::load(&file.lock) {
             // What cannot be read is made anew only when nothing of it is to stay.
             Err(_) if update == Update::All => None,
             earlier => earlier?,
@@ -54,18 +53,18 @@ impl Args {
         {
             let renewed = lock.clone().renewed(&file.recipe);
             if renewed != *lock {
-                renewed.write(&path)?;
+                renewed.write(&file.lock)?;
             }
-            reporter.line(format!("{}: has all that the recipe asks for", path.display()));
+            reporter.line(format!("{}: has all that the recipe asks for", file.lock.display()));
             return Ok(());
         }
-        let store = open_store(self.store.as_deref(), &self.recipe)?;
+        let store = self.store.open(&self.recipe)?;
         let mirrors = Mirrors::of_host();
         let fetcher = Fetcher::new(&mirrors, self.offline, reporter);
         let earlier = earlier.as_ref();
         let choice =
             Choice { file: &file, earlier, update: &update, store: &store, fetcher: &fetcher, reporter };
-        make_lock(&choice, &path)?;
+        make_lock(&choice)?;
         Ok(())
     }
 }

@@ -11,14 +11,12 @@ mod path;
 mod rm;
 mod run;
 mod schema;
+mod store_option;
 mod verify;
 
-use std::env;
-use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
-use store::{Artifact, Store};
 
 use crate::debian::archive;
 use crate::error::Result;
@@ -89,53 +87,16 @@ impl Cli {
     }
 }
 
-/// Opens the store that was named, or else the workspace's.
-fn open_store(named: Option<&Path>, recipe: &Path) -> Result<Store> {
-    let dir = named.map_or_else(|| default_store(recipe), Path::to_owned);
-    Ok(Store::open(dir)?)
-}
-
-/// The store that was named, or else the workspace's, which must be there.
-fn existing_store(named: Option<&Path>) -> Result<Store> {
-    let dir = named.map_or_else(|| default_store(Path::new(".")), Path::to_owned);
-    Ok(Store::existing(dir)?)
-}
-
-/// The artifact that a person means: in a directory, or in the store that `store` gives, by name or hash.
-fn find(text: &str, store: impl FnOnce() -> Result<Store>) -> Result<Artifact> {
-    if Path::new(text).is_dir() {
-        return Ok(Artifact::open(text)?);
-    }
-    // What looks like a path is one.
-    if text.contains('/') {
-        return Err(store::Error::Missing { path: text.into() }.into());
-    }
-    let store = store()?;
-    Ok(store.load(&store.find(text)?)?)
-}
-
-/// The `artifacts` directory beside the `Cargo.toml` nearest above the current directory, or above the recipe;
-/// without one, `artifacts` in the current directory.
-fn default_store(recipe: &Path) -> PathBuf {
-    let here = env::current_dir().unwrap_or_default();
-    let beside = recipe.canonicalize().unwrap_or_default();
-    let above = here.ancestors().chain(beside.ancestors());
-    let mut stores = above.filter(|dir| dir.join("Cargo.toml").is_file()).map(|dir| dir.join("artifacts"));
-    let found = stores.find(|store| store.is_dir()).unwrap_or_else(|| here.join("artifacts"));
-    // Inside the current directory the short form is what people paste.
-    found.strip_prefix(&here).map(Path::to_owned).unwrap_or(found)
-}
-
 /// Makes a recipe's lock, or brings it up to date, from what the archive has now, and says what changed.
-fn make_lock(choice: &Choice, path: &Path) -> Result<Lock> {
+fn make_lock(choice: &Choice) -> Result<Lock> {
     let Choice { file, store, fetcher, reporter, .. } = choice;
     reporter.line("reading the archive's lists of packages");
     // The host's clock decides whether lists and keys are still valid; it reaches no artifact.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (index, suites) = archive::index(store, &file.recipe.debian, fetcher, now)?;
     let lock = choice.make(index, &suites)?;
-    lock.write(path)?;
-    reporter.line(format!("locked {} packages in {}", lock.all().len(), path.display()));
+    lock.write(&file.lock)?;
+    reporter.line(format!("locked {} packages in {}", lock.all().len(), file.lock.display()));
     if let Some(earlier) = choice.earlier {
         let changes = lock.changes_since(earlier);
         if changes.is_empty() {

@@ -1,8 +1,6 @@
 //! `samovar path`
 
-use std::path::PathBuf;
-
-use super::{existing_store, find};
+use super::store_option::StoreOption;
 use crate::error::Result;
 
 /// Print the directory of an artifact
@@ -10,14 +8,13 @@ use crate::error::Result;
 pub(super) struct Args {
     /// A name, a hash or its beginning
     artifact: String,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let artifact = find(&self.artifact, || existing_store(self.store.as_deref()))?;
+        let artifact = self.store.find(&self.artifact)?;
         println!("{}", artifact.dir().display());
         Ok(())
     }

@@ -1,10 +1,8 @@
 //! `samovar rm`
 
-use std::path::PathBuf;
-
 use store::Store;
 
-use super::existing_store;
+use super::store_option::StoreOption;
 use crate::error::Result;
 
 /// Remove artifacts that nothing needs and nobody uses, and the names that lead to them
@@ -13,14 +11,13 @@ pub(super) struct Args {
     /// Names, or hashes or their beginnings
     #[arg(required = true, value_name = "ARTIFACT")]
     artifacts: Vec<String>,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let store = existing_store(self.store.as_deref())?;
+        let store = self.store.existing()?;
         // All are found before any is gone.
         let hashes = self.artifacts.iter().map(|text| store.find(text)).collect::<Result<Vec<_>, _>>()?;
         let store = Store::open(store.dir())?;

@@ -7,6 +7,7 @@ use clap::Parser;
 use runner::report::Stopwatch;
 
 use super::build;
+use super::store_option::StoreOption;
 use crate::error::Result;
 
 /// Build a recipe if that is still to be done, and show its guest in a window
@@ -17,9 +18,11 @@ use crate::error::Result;
 pub(super) struct Args {
     /// The recipe, such as recipes/firefox.toml
     recipe: PathBuf,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
+    /// Fetch nothing: build from what was fetched before
+    #[arg(long)]
+    offline: bool,
     /// Open a page in the guest's browser
     #[arg(long, value_name = "URL", value_parser = runner::line::parse_url)]
     url: Option<String>,
@@ -30,17 +33,17 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let artifact = build::Args::warm_base(self.recipe, self.store).build()?;
+        let artifact = build::Args::warm_base(self.recipe, self.store, self.offline).build()?;
         if !has_display() {
             eprintln!("there is no display here, so no window: this is a picture of the guest's screen");
             println!("{}", artifact.join("screen.png").display());
             return Ok(());
         }
-        let mut line = vec!["runner".into(), "restore".into(), artifact.into_os_string()];
+        let mut line = vec!["runner".into(), "restore".into()];
         for (option, value) in [("--url", self.url), ("--layout", self.layout)] {
             line.extend(value.map(|value| format!("{option}={value}").into()));
         }
-        // Every value was checked, and a path in a store does not begin with a dash.
+        line.extend(["--".into(), artifact.into_os_string()]);
         let cli = runner::commands::Cli::parse_from(line);
         runner::commands::run(cli, Stopwatch::start())?;
         Ok(())

@@ -1,8 +1,6 @@
 //! `samovar verify`
 
-use std::path::PathBuf;
-
-use super::{existing_store, find};
+use super::store_option::StoreOption;
 use crate::error::Result;
 
 /// Check every byte of an artifact and of all that it needs
@@ -10,14 +8,13 @@ use crate::error::Result;
 pub(super) struct Args {
     /// The artifact's directory, as `build` prints it; or a name, a hash or its beginning
     artifact: String,
-    /// The directory of artifacts [default: `artifacts` beside the workspace's Cargo.toml]
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let artifact = find(&self.artifact, || existing_store(self.store.as_deref()))?;
+        let artifact = self.store.find(&self.artifact)?;
         artifact.verify()?;
         println!("{} {}", artifact.kind(), artifact.hash());
         Ok(())

@@ -205,7 +205,7 @@ impl Choice<'_> {
                     _ => String::new(),
                 };
                 let reason = format!("has no package {name} that could be updated{told}");
-                Err(Error::Lock { path: self.file.lock_path(), reason })
+                Err(Error::Lock { path: self.file.lock.clone(), reason })
             }
         }
     }

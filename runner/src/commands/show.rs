@@ -201,7 +201,7 @@ fn windowed(
 ) -> Result<(), Failure> {
     session.send(Command::Start);
     let window = Window::open(name, session.clone()).map_err(|error| {
-        Failure::new(Status::Host, error).hint("use --headless where there is no display")
+        Failure::new(Status::Host, error).hint("where there is no display, `runner` has --headless")
     })?;
     let (played, result) = mpsc::channel();
     let player = session.clone();
