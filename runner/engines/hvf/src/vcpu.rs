@@ -531,3 +531,6 @@ impl HvfVcpu {
         registers::timer(&self.vcpu).expect("the framework refuses a vCPU's own thread nothing")
     }
 }
+
+#[cfg(all(test, not(target_os = "macos")))]
+mod tests;

@@ -1,6 +1,6 @@
 //! The virtual machine of this process, and what its guest sees of our memory.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, thread};
 
 use applevisor::{
     error::HypervisorError,
@@ -69,6 +69,16 @@ impl HvfEngine {
         map(code, HV_MEMORY_READ | HV_MEMORY_EXEC)?;
         memory.set_follower(Arc::downgrade(&vm) as _);
         Ok(HvfEngine { vm, vcpus })
+    }
+
+    /// Makes a vCPU and ends it, on a thread of its own: whether this Mac's processor has what the machine needs.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn probe(&self) -> Result<(), EngineError> {
+        let probe = || self.create_vcpu(0).map(drop);
+        let panicked = |_| Err(lacking("a virtual processor could not be ended".to_owned()));
+        thread::scope(|scope| scope.spawn(probe).join()).unwrap_or_else(panicked)
     }
 }
 

@@ -59,6 +59,7 @@ fn too_many_processors_are_refused_before_there_is_a_machine() {
 #[test]
 fn a_thread_has_one_processor() {
     let mac = mac(memory(), 2);
+    mac.engine.probe().unwrap();
     let _first = mac.engine.create_vcpu(0).unwrap();
     let message = refusal(mac.engine.create_vcpu(1));
     assert!(message.contains("this thread has a virtual processor already"), "{message}");
