@@ -25,7 +25,9 @@ fn answer(exit: &Exit) -> Resume {
         if size == 8 { all } else { all & ((1 << (8 * size)) - 1) }
     };
     match *exit {
-        Exit::MmioRead { gpa, .. } | Exit::MmioWrite { gpa, .. } if gpa >= NOTHING && gpa < RAM_BASE - 16 => {
+        Exit::MmioRead { gpa, .. } | Exit::MmioWrite { gpa, .. }
+            if (NOTHING..RAM_BASE - 16).contains(&gpa) =>
+        {
             Resume::Fault
         }
         Exit::MmioRead { gpa, size } => Resume::Value(value(gpa, size)),
