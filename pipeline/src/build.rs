@@ -4,23 +4,21 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{Artifact, Hash, Store};
 
 use crate::capture;
 use crate::debian::deb;
 use crate::debian::fetch::Fetcher;
 use crate::error::{Error, IoContext, Result};
+use crate::inputs::Inputs;
 use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
+use crate::plan::{Record, plan};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
-use crate::{cpio, initramfs, kernel, rootfs};
-
-/// Goes up with every change that makes a step's output another, so that what an older program built is not taken
-/// for what this one would build.
-const REVISION: u32 = 2;
+use crate::{cpio, initramfs, kernel, rootfs, warm_base};
 
 /// What a build makes, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -36,7 +34,28 @@ pub enum Target {
 }
 
 impl Target {
-    fn name(self) -> &'static str {
+    /// The artifacts that go into it, by role.
+    pub fn needs(self) -> &'static [(&'static str, Target)] {
+        match self {
+            Target::WarmBase => {
+                &[("kernel", Target::Kernel), ("initramfs", Target::Initramfs), ("rootfs", Target::Rootfs)]
+            }
+            _ => &[],
+        }
+    }
+
+    /// The packages that go into it.
+    fn steps(self) -> &'static [Step] {
+        match self {
+            Target::Kernel => &[Step::Kernel],
+            Target::Initramfs => &[Step::Kernel, Step::Initramfs],
+            Target::Rootfs => &[Step::Rootfs],
+            Target::WarmBase => &[],
+        }
+    }
+
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
         match self {
             Target::Kernel => "kernel",
             Target::Initramfs => "initramfs",
@@ -79,35 +98,33 @@ struct Built {
     steps: Vec<Target>,
     /// Keeps what is not reached by a name yet from being cleaned up.
     held: Vec<store::Hold>,
+    /// What went into the steps.
+    record: Record,
 }
 
 impl Build<'_> {
     /// Builds up to the target, doing only the steps that are not known yet.
     pub fn run(&self, target: Target) -> Result<Outcome> {
-        let mut built = Built::default();
+        let name = &self.file.recipe.name;
+        let mut built = Built { record: Record::load(self.store, name)?, ..Built::default() };
         let packages = self.fetch(target)?;
         let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
-            self.store.set_name(&self.file.recipe.name, artifact.hash())?;
+            self.store.set_name(name, artifact.hash())?;
         }
+        built.record.save(self.store, name)?;
         Ok(Outcome { artifact, built: built.steps })
     }
 
     fn make(&self, target: Target, packages: &Packages, built: &mut Built) -> Result<Artifact> {
-        let needs = match target {
-            Target::WarmBase => {
-                let mut need = |role: &str, target| {
-                    Ok::<_, Error>((role.to_owned(), self.make(target, packages, built)?))
-                };
-                BTreeMap::from([
-                    need("kernel", Target::Kernel)?,
-                    need("initramfs", Target::Initramfs)?,
-                    need("rootfs", Target::Rootfs)?,
-                ])
-            }
-            _ => BTreeMap::new(),
-        };
-        let key = self.key(target, &needs)?;
+        let mut needs = BTreeMap::new();
+        for (role, target) in target.needs() {
+            needs.insert((*role).to_owned(), self.make(*target, packages, built)?);
+        }
+        let hashes = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
+        let inputs = Inputs::of(self.file, self.lock, target, &hashes)?;
+        let key = inputs.key(target);
+        built.record.note(target, inputs);
         let known = self.store.step(&key)?;
         if let (Some(hash), false) = (known, self.rebuild) {
             let artifact = self.store.load(&hash)?;
@@ -134,58 +151,6 @@ impl Build<'_> {
         built.held.push(artifact.hold()?);
         built.steps.push(target);
         Ok(artifact)
-    }
-
-    /// The key of a step: the hash of all that goes into it.
-    fn key(&self, target: Target, needs: &BTreeMap<String, Artifact>) -> Result<Hash> {
-        let recipe = &self.file.recipe;
-        let packages = |step| self.lock.packages(step).map(|package| package.sha256).collect::<Vec<_>>();
-        let inputs = match target {
-            Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
-            Target::Initramfs => {
-                json!({
-                    "kernel": packages(Step::Kernel),
-                    "packages": packages(Step::Initramfs),
-                    "modules": recipe.initramfs.modules,
-                    "init": Hash::of(&self.init()?),
-                })
-            }
-            Target::Rootfs => {
-                let mut overlay = Tree::new();
-                for directory in &recipe.rootfs.overlay {
-                    for (path, kind, attributes) in rootfs::overlay_files(&self.file.resolve(directory))? {
-                        let put = match kind {
-                            crate::tree::Kind::Directory(_) => overlay.make_directory(&path, attributes),
-                            other => overlay.replace(&path, attributes, other),
-                        };
-                        put.map_err(|error| Error::build("rootfs", error))?;
-                    }
-                }
-                let mut described = json!(recipe.rootfs);
-                // Where the overlay lies on this host is not part of what is built, only what is in it.
-                if let Some(fields) = described.as_object_mut() {
-                    fields.remove("overlay");
-                }
-                json!({
-                    "packages": packages(Step::Rootfs),
-                    "recipe": described,
-                    "overlay": overlay.digest().map_err(|error| Error::build("rootfs", error))?,
-                })
-            }
-            Target::WarmBase => {
-                let needs: BTreeMap<&String, &Hash> =
-                    needs.iter().map(|(role, artifact)| (role, artifact.hash())).collect();
-                json!({
-                    "needs": needs,
-                    "recipe": self.description(),
-                    "limit": recipe.warm_base.limit_seconds,
-                    "machine": capture::machine_version(),
-                })
-            }
-        };
-        let tool = json!({ "version": env!("CARGO_PKG_VERSION"), "revision": REVISION });
-        let whole = json!({ "step": target.name(), "tool": tool, "inputs": inputs });
-        Ok(Hash::of(canonical(&whole).as_bytes()))
     }
 
     fn kernel(&self, packages: &Packages) -> Result<Artifact> {
@@ -246,7 +211,7 @@ impl Build<'_> {
             kernel: need("kernel")?.file("Image")?,
             initramfs: need("initramfs")?.file("initramfs.cpio")?,
             disk: need("rootfs")?.file(&recipe.rootfs.image)?,
-            command_line: self.command_line(),
+            command_line: warm_base::command_line(recipe),
             machine: &recipe.machine,
             warm_base: &recipe.warm_base,
             out_dir: staging.dir().to_owned(),
@@ -255,35 +220,7 @@ impl Build<'_> {
             staging.adopt(&name)?;
         }
         let needs = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
-        Ok(staging.commit(store::Kind::WarmBase, needs, self.description())?)
-    }
-
-    /// What a warm base says of itself.
-    fn description(&self) -> Value {
-        let machine = &self.file.recipe.machine;
-        json!({
-            "recipe": self.file.recipe.name,
-            "machine": {
-                "cpus": machine.cpus,
-                "memory": machine.memory.bytes(),
-                "width": machine.display.width,
-                "height": machine.display.height,
-            },
-            "command-line": self.command_line(),
-            "layouts": self.file.recipe.keyboard.layouts,
-            "ready": { "console": self.file.recipe.warm_base.ready.console },
-        })
-    }
-
-    /// The recipe's command line and what the initramfs's program needs to know.
-    fn command_line(&self) -> String {
-        let recipe = &self.file.recipe;
-        let own = format!("samovar.label={} samovar.overlay={}", recipe.rootfs.label, recipe.overlay.size);
-        let layouts = match recipe.keyboard.layouts.as_slice() {
-            [] => String::new(),
-            layouts => format!(" samovar.layouts={}", layouts.join(",")),
-        };
-        [recipe.kernel.command_line.trim(), &own].join(" ").trim_start().to_owned() + &layouts
+        Ok(staging.commit(store::Kind::WarmBase, needs, warm_base::description(recipe))?)
     }
 
     /// The packages of a step, for the manifest.
@@ -312,20 +249,10 @@ impl Build<'_> {
     /// Fetches the packages of all steps that are to be done, at once, so that what is missing is known before
     /// anything is built.
     fn fetch(&self, target: Target) -> Result<Packages> {
-        let steps: &[(Target, &[Step])] = match target {
-            Target::Kernel => &[(Target::Kernel, &[Step::Kernel])],
-            Target::Initramfs => &[(Target::Initramfs, &[Step::Kernel, Step::Initramfs])],
-            Target::Rootfs => &[(Target::Rootfs, &[Step::Rootfs])],
-            Target::WarmBase => &[
-                (Target::Kernel, &[Step::Kernel]),
-                (Target::Initramfs, &[Step::Kernel, Step::Initramfs]),
-                (Target::Rootfs, &[Step::Rootfs]),
-            ],
-        };
         let mut wanted: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
-        for (target, steps) in steps {
-            if self.rebuild || self.store.step(&self.key(*target, &BTreeMap::new())?)?.is_none() {
-                let packages = steps.iter().flat_map(|step| self.lock.packages(*step));
+        for step in plan(self.file, self.lock, self.store, target)? {
+            if self.rebuild || step.artifact.is_none() {
+                let packages = step.target.steps().iter().flat_map(|step| self.lock.packages(*step));
                 wanted.extend(packages.map(|package| (&*package.name, package)));
             }
         }
@@ -337,17 +264,3 @@ impl Build<'_> {
 
 /// Where fetched packages are, by their hashes.
 type Packages = BTreeMap<Hash, PathBuf>;
-
-/// JSON with every object's keys in order, whatever features `serde_json` was built with.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let ordered: BTreeMap<&String, &Value> = fields.iter().collect();
-            let fields =
-                ordered.into_iter().map(|(key, value)| format!("{}:{}", json!(key), canonical(value)));
-            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
-    }
-}

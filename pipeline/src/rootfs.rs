@@ -93,13 +93,7 @@ pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
         tree.add(path, Attributes::root(0o777), Kind::Symlink(target.clone())).map_err(place)?;
     }
     for directory in &rootfs.overlay {
-        for (name, kind, attributes) in overlay_files(&file.resolve(directory))? {
-            match kind {
-                Kind::Directory(_) => tree.make_directory(&name, attributes).map(drop),
-                other => tree.replace(&name, attributes, other).map(drop),
-            }
-            .map_err(place)?;
-        }
+        lay_over(tree, &file.resolve(directory))?;
     }
     for (path, text) in &rootfs.files {
         let content = Content::Memory(text.as_bytes().into());
@@ -165,9 +159,21 @@ fn merge_json(whole: &mut Value, changes: &Value) {
     }
 }
 
+/// Lays the files of a directory of the host over a tree.
+pub fn lay_over(tree: &mut Tree, directory: &Path) -> Result<()> {
+    for (path, kind, attributes) in overlay_files(directory)? {
+        match kind {
+            Kind::Directory(_) => tree.make_directory(&path, attributes).map(drop),
+            other => tree.replace(&path, attributes, other).map(drop),
+        }
+        .map_err(place)?;
+    }
+    Ok(())
+}
+
 /// The files of a directory of the host, in order of their paths. Of their modes only "executable" is kept: that
 /// is all that git keeps, too.
-pub fn overlay_files(directory: &Path) -> Result<Vec<(String, Kind, Attributes)>> {
+fn overlay_files(directory: &Path) -> Result<Vec<(String, Kind, Attributes)>> {
     /// An overlay is a handful of hand-written files; one file beyond this is a mistake.
     const MAX_FILE: u64 = 256 << 20;
     let mut files = Vec::new();

@@ -308,6 +308,12 @@ impl Tree {
     /// A hash of everything in the tree.
     pub fn digest(&self) -> io::Result<Hash> {
         let mut hasher = Hasher::new();
+        self.describe(&mut |path, line| hasher.update(format!("{path:?} {line}\n").as_bytes()))?;
+        Ok(hasher.finish())
+    }
+
+    /// Tells everything of each file, its content by hash: the path, and the rest as text.
+    pub fn describe(&self, tell: &mut dyn FnMut(&str, String)) -> io::Result<()> {
         let mut seen = BTreeMap::new();
         self.walk_all(&mut |path, id, node| {
             let Attributes { mode, uid, gid } = node.attributes;
@@ -321,13 +327,13 @@ impl Tree {
                 (Kind::Fifo, _) => "fifo".to_owned(),
             };
             seen.entry(id).or_insert_with(|| path.to_owned());
-            hasher.update(format!("{path:?} {mode:o} {uid} {gid} {what}\n").as_bytes());
+            let mut line = format!("{mode:o} {uid} {gid} {what}");
             for (name, value) in &node.xattrs {
-                hasher.update(format!("xattr {name:?} {} {}\n", value.len(), Hash::of(value)).as_bytes());
+                line += &format!("\nxattr {name:?} {} {}", value.len(), Hash::of(value));
             }
+            tell(path, line);
             io::Result::Ok(())
-        })?;
-        Ok(hasher.finish())
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod cleanup;
+mod diff;
 mod info;
 mod list;
 mod lock;
@@ -12,16 +13,23 @@ mod rm;
 mod run;
 mod schema;
 mod store_option;
+mod tree;
 mod verify;
+mod why;
 
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
+use store::Store;
 
+use crate::build::Target;
 use crate::debian::archive;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::lock::choose::Choice;
+use crate::plan::{Planned, plan};
+use crate::recipe::RecipeFile;
 
 /// Builds warm microVM snapshots from recipes
 #[derive(Debug, Parser)]
@@ -58,6 +66,9 @@ enum Command {
     Lock(lock::Args),
     Build(build::Args),
     Run(run::Args),
+    Why(why::Args),
+    Tree(tree::Args),
+    Diff(diff::Args),
     List(list::Args),
     Info(info::Args),
     Path(path::Args),
@@ -76,6 +87,9 @@ impl Cli {
             Command::Lock(args) => args.run(),
             Command::Build(args) => args.run(),
             Command::Run(args) => args.run(),
+            Command::Why(args) => args.run(),
+            Command::Tree(args) => args.run(),
+            Command::Diff(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Info(args) => args.run(),
             Command::Path(args) => args.run(),
@@ -84,6 +98,23 @@ impl Cli {
             Command::Cleanup(args) => args.run(),
             Command::Schema(args) => args.run(),
         }
+    }
+}
+
+/// A recipe and the steps of its build, as they stand with its lock.
+fn planned(recipe: &Path, lock_file: Option<PathBuf>, store: &Store) -> Result<(RecipeFile, Vec<Planned>)> {
+    let file = RecipeFile::read(recipe)?.with_lock(lock_file);
+    let missing = || Error::Lock { path: file.lock.clone(), reason: "is not there".into() };
+    let lock = Lock::read(&file.lock, &file.recipe)?.ok_or_else(missing)?;
+    let steps = plan(&file, &lock, store, Target::WarmBase)?;
+    Ok((file, steps))
+}
+
+/// How a step stands, in a few words.
+fn state(step: &Planned) -> &'static str {
+    match step.artifact {
+        Some(_) => "up to date",
+        None => "to be built",
     }
 }
 

@@ -12,6 +12,7 @@
 //!   keys/<sha256>        what came out of the build step with this key
 //!   cache/<sha256>       bytes fetched from elsewhere, kept because mirrors drop old versions
 //!   partial/<sha256>     the beginning of such bytes, to go on from after a break
+//!   records/<name>       what went into the last build of that name
 //!   fetched/<sha256>     the hash of what was last fetched under the name that this is the hash of
 //!   .staging/            what is being written; a dead process's leavings are removed at the next open
 //! ```
@@ -27,6 +28,7 @@ mod hold;
 mod index;
 mod manifest;
 mod partial;
+mod record;
 mod staging;
 
 pub use artifact::Artifact;
@@ -53,7 +55,7 @@ impl Store {
     /// Opens the store in `dir`, which is made if it is missing, and clears what dead processes left.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Store> {
         let dir = dir.into();
-        for sub in ["", "names", "keys", "cache", "partial", "fetched", ".staging"] {
+        for sub in ["", "names", "keys", "cache", "partial", "fetched", "records", ".staging"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).at(&path)?;
         }
