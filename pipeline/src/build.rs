@@ -1,11 +1,13 @@
 //! The build: which steps there are, what goes into each, and which need not be done again.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
-use store::{Artifact, Hash, Store};
+use store::{Artifact, Hash, Staging, Store};
 
 use crate::capture;
 use crate::debian::deb;
@@ -18,7 +20,7 @@ use crate::plan::{Record, plan};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
-use crate::{cpio, initramfs, kernel, rootfs, warm_base};
+use crate::{cpio, initramfs, kernel, rootfs, sbom, warm_base};
 
 /// What a build makes, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -160,6 +162,7 @@ impl Build<'_> {
         let mut file = staging.create("Image")?;
         file.copy_from(&mut image.reader())?;
         staging.add(file)?;
+        self.list_software(&mut staging, Target::Kernel)?;
         let meta = json!({ "packages": self.described(Step::Kernel) });
         Ok(staging.commit(store::Kind::Kernel, BTreeMap::new(), meta)?)
     }
@@ -175,6 +178,7 @@ impl Build<'_> {
         let path = file.path().to_owned();
         cpio::write(&tree, &mut file).at(&path)?;
         staging.add(file)?;
+        self.list_software(&mut staging, Target::Initramfs)?;
         let packages: Vec<_> =
             [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
@@ -190,13 +194,24 @@ impl Build<'_> {
     fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.rootfs;
         let filter = rootfs::Filter::new(recipe)?;
-        let (mut tree, _spool) =
-            self.unpack(packages, Step::Rootfs, rootfs::base()?, &|path| filter.takes(path))?;
-        rootfs::finish(&mut tree, self.file)?;
+        let dropped = RefCell::new(BTreeSet::new());
+        let wants = |path: &str| {
+            let taken = filter.takes(path);
+            if !taken {
+                dropped.borrow_mut().insert(path.to_owned());
+            }
+            taken
+        };
+        let (mut tree, _spool) = self.unpack(packages, Step::Rootfs, rootfs::base()?, &wants)?;
+        let unreached = rootfs::finish(&mut tree, self.file)?;
+        dropped.borrow_mut().extend(unreached);
         let mut staging = self.store.stage()?;
         let mut file = staging.create(&recipe.image)?;
         rootfs::write_image(&tree, &recipe.label, recipe.spare_inodes, &mut file)?;
         staging.add(file)?;
+        let lines: String = dropped.take().iter().map(|path| format!("{path}\n")).collect();
+        put(&mut staging, rootfs::DROPPED, lines.as_bytes())?;
+        self.list_software(&mut staging, Target::Rootfs)?;
         let meta = json!({ "label": recipe.label, "packages": self.described(Step::Rootfs) });
         Ok(staging.commit(store::Kind::Rootfs, BTreeMap::new(), meta)?)
     }
@@ -221,6 +236,13 @@ impl Build<'_> {
         }
         let needs = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
         Ok(staging.commit(store::Kind::WarmBase, needs, warm_base::description(recipe))?)
+    }
+
+    /// Puts the list of the software that a target is made of beside it.
+    fn list_software(&self, staging: &mut Staging, target: Target) -> Result<()> {
+        let packages: Vec<&LockedPackage> =
+            target.steps().iter().flat_map(|step| self.lock.packages(*step)).collect();
+        put(staging, sbom::FILE, &sbom::spdx(target.name(), &packages))
     }
 
     /// The packages of a step, for the manifest.
@@ -260,6 +282,14 @@ impl Build<'_> {
         let paths = fetch(self.fetcher, self.store, self.file, &wanted)?;
         Ok(wanted.iter().map(|package| package.sha256).zip(paths).collect())
     }
+}
+
+/// Puts a small file into an artifact.
+fn put(staging: &mut Staging, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = staging.create(name)?;
+    file.write_all(bytes).at(file.path())?;
+    staging.add(file)?;
+    Ok(())
 }
 
 /// Where fetched packages are, by their hashes.

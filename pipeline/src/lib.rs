@@ -24,6 +24,7 @@ pub mod plan;
 pub mod recipe;
 pub mod reporter;
 pub mod rootfs;
+pub mod sbom;
 pub mod tree;
 pub mod warm_base;
 

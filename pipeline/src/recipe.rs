@@ -38,7 +38,7 @@ pub struct Recipe {
     /// What the kernel starts first: it loads modules, mounts the root file system and leaves.
     pub initramfs: Initramfs,
     /// The read-only root file system. Its parts are made in this order: packages, directories, applets, symlinks,
-    /// overlay, files, json, permissions.
+    /// overlay, files, json, programs, permissions.
     pub rootfs: Rootfs,
     /// What the guest may write, in memory, over the root file system.
     pub overlay: Overlay,
@@ -115,6 +115,11 @@ pub struct Rootfs {
     /// Exceptions to drop. Adds to the list of a recipe that is built on.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// What the guest starts or loads by name, as globs such as "/usr/bin/cage" or "/usr/lib/**/dri/*.so". Where there are
+    /// any, shared objects below /usr/lib that neither these nor other programs reach, by what each is linked with, are
+    /// left out; keep has exceptions. Adds to the list of a recipe that is built on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// Directories to make. Adds to the list of a recipe that is built on.
     #[serde(default)]
     pub directories: Vec<String>,

@@ -95,7 +95,7 @@ fn refuse<T>(path: &str, reason: &'static str) -> Result<T, TreeError> {
 }
 
 /// A file system's tree.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     /// The root is the first. A node that nothing names any more stays, unreachable.
     nodes: Vec<Node>,
@@ -138,6 +138,18 @@ impl Tree {
         let mut links = 0;
         let parent = self.walk(ROOT, directories, &mut links)?;
         self.entry(parent, last)
+    }
+
+    /// Takes the name at an absolute path, whose directory's links are followed, out of its directory. Other names of the
+    /// same node stay.
+    pub fn remove(&mut self, path: &str) -> Option<NodeId> {
+        let parts = parts(path).ok()?;
+        let (last, directories) = parts.split_last()?;
+        let parent = self.walk(ROOT, directories, &mut 0)?;
+        match &mut self.node_mut(parent).kind {
+            Kind::Directory(entries) => entries.remove(*last),
+            _ => None,
+        }
     }
 
     /// The node at an absolute path, all links followed.

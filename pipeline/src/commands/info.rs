@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::store_option::StoreOption;
 use crate::error::Result;
 use crate::reporter::bytes;
+use crate::rootfs::DROPPED;
 
 /// Say what an artifact is: its files, what it needs, what it was made from
 #[derive(Debug, clap::Args)]
@@ -16,12 +17,19 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Only the paths of packages that a root file system was made without
+    #[arg(long, conflicts_with = "json")]
+    dropped: bool,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let artifact = self.store.find(&self.artifact)?;
         let manifest = artifact.manifest();
+        if self.dropped {
+            print!("{}", String::from_utf8_lossy(&artifact.read(DROPPED)?));
+            return Ok(());
+        }
         if self.json {
             let text = json!({
                 "hash": artifact.hash(),

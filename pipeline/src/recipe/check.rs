@@ -49,7 +49,9 @@ pub(super) fn check(sources: &Sources, tree: &Spanned<DeTable>, recipe: &Recipe)
     c.ensure(fits, "rootfs.label", "must be 1 to 16 letters, digits, '.', '_' or '-'")?;
     c.each("rootfs.packages", &rootfs.packages, is_package, "is no package's name")?;
     c.each("rootfs.exclude", &rootfs.exclude, is_package, "is no package's name")?;
-    for (path, globs) in [("rootfs.drop", &rootfs.drop), ("rootfs.keep", &rootfs.keep)] {
+    for (path, globs) in
+        [("rootfs.drop", &rootfs.drop), ("rootfs.keep", &rootfs.keep), ("rootfs.programs", &rootfs.programs)]
+    {
         c.each(path, globs, is_path, ABSOLUTE)?;
         c.each(path, globs, |glob| glob::Pattern::new(glob).is_ok(), "is no glob")?;
     }

@@ -17,12 +17,13 @@ use super::source::{Source, Sources};
 const MAX_DEPTH: usize = 8;
 
 /// The lists whose items come to those of the parent. A string that the parent has already is not added again.
-pub(super) const COLLECTED: [&str; 9] = [
+pub(super) const COLLECTED: [&str; 10] = [
     "initramfs.modules",
     "rootfs.packages",
     "rootfs.exclude",
     "rootfs.drop",
     "rootfs.keep",
+    "rootfs.programs",
     "rootfs.directories",
     "rootfs.applets",
     "rootfs.overlay",
