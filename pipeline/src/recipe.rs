@@ -97,7 +97,7 @@ pub struct Initramfs {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rootfs {
-    /// The image's file name.
+    /// The image's file name; it ends in ".ext4".
     #[serde(default = "Rootfs::image")]
     pub image: String,
     /// The file system's label, by which the guest finds it: 1 to 16 letters, digits, '.', '_' or '-'.

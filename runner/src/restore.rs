@@ -73,7 +73,7 @@ pub enum RestoreError {
         error: io::Error,
     },
     /// The disk's artifact holds no image, or several.
-    #[error("{}: holds {found} files where one disk image should be", .path.display())]
+    #[error("{}: holds {found} images where one of a disk should be", .path.display())]
     Disk {
         /// The artifact.
         path: PathBuf,
@@ -175,8 +175,8 @@ pub fn restore(
 
 fn open_disk(base: &Artifact) -> Result<File, RestoreError> {
     let artifact = base.need(DISK_ROLE)?;
-    let [image] = artifact.manifest().files.as_slice() else {
-        let found = artifact.manifest().files.len();
+    let [image] = artifact.images()[..] else {
+        let found = artifact.images().len();
         return Err(RestoreError::Disk { path: artifact.dir().into(), found });
     };
     Ok(File::open(artifact.file(&image.name)?)?)

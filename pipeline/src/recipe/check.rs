@@ -42,7 +42,8 @@ pub(super) fn check(sources: &Sources, tree: &Spanned<DeTable>, recipe: &Recipe)
     c.once("initramfs.modules", &initramfs.modules)?;
 
     let rootfs = &recipe.rootfs;
-    c.ensure(is_name(&rootfs.image), "rootfs.image", "is not a plain file name")?;
+    let is_image = is_name(&rootfs.image) && rootfs.image.ends_with(".ext4");
+    c.ensure(is_image, "rootfs.image", "is not a plain file name that ends in .ext4")?;
     // The label goes onto the kernel's command line; 16 bytes is what an ext4 superblock holds.
     let label = &rootfs.label;
     let fits = is_name(label) && label.len() <= 16;
