@@ -1,19 +1,23 @@
 //! The build: which steps there are, what goes into each, and which need not be done again.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use store::{Artifact, Hash, Store};
+use store::{Artifact, Hash, Staging, Store};
 
 use crate::capture;
 use crate::debian::deb;
 use crate::debian::fetch::Fetcher;
 use crate::error::{Error, IoContext, Result};
+use crate::kernel::config::Fragment;
+use crate::kernel::tools::Toolchain;
 use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
-use crate::recipe::RecipeFile;
+use crate::recipe::{Origin, RecipeFile};
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
 use crate::{cpio, initramfs, kernel, rootfs};
@@ -70,6 +74,7 @@ pub struct Build<'a> {
     pub rebuild: bool,
     /// Who is told.
     pub reporter: Reporter,
+    toolchain: OnceCell<Toolchain>,
 }
 
 /// What a build has come to.
@@ -81,7 +86,18 @@ struct Built {
     held: Vec<store::Hold>,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    /// A build that does only the steps that are not known yet.
+    pub fn new(
+        file: &'a RecipeFile,
+        lock: &'a Lock,
+        store: &'a Store,
+        fetcher: &'a Fetcher<'a>,
+        reporter: Reporter,
+    ) -> Build<'a> {
+        Build { file, lock, store, fetcher, rebuild: false, reporter, toolchain: OnceCell::new() }
+    }
+
     /// Builds up to the target, doing only the steps that are not known yet.
     pub fn run(&self, target: Target) -> Result<Outcome> {
         let mut built = Built::default();
@@ -141,10 +157,18 @@ impl Build<'_> {
         let recipe = &self.file.recipe;
         let packages = |step| self.lock.packages(step).map(|package| package.sha256).collect::<Vec<_>>();
         let inputs = match target {
-            Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
+            Target::Kernel => match recipe.kernel.origin() {
+                Origin::Package(_) => json!({ "packages": packages(Step::Kernel) }),
+                Origin::Source { config, .. } => json!({
+                    "source": packages(Step::Kernel),
+                    "config": self.fragment(config)?.values(),
+                    "toolchain": self.toolchain()?,
+                }),
+                Origin::File { sha256, .. } => json!({ "file": sha256 }),
+            },
             Target::Initramfs => {
                 json!({
-                    "kernel": packages(Step::Kernel),
+                    "kernel": self.module_step().into_iter().flat_map(packages).collect::<Vec<_>>(),
                     "packages": packages(Step::Initramfs),
                     "modules": recipe.initramfs.modules,
                     "init": Hash::of(&self.init()?),
@@ -189,21 +213,83 @@ impl Build<'_> {
     }
 
     fn kernel(&self, packages: &Packages) -> Result<Artifact> {
-        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
-        let image = kernel::image(&tree)?;
-        let mut staging = self.store.stage()?;
-        let mut file = staging.create("Image")?;
-        file.copy_from(&mut image.reader())?;
-        staging.add(file)?;
-        let meta = json!({ "packages": self.described(Step::Kernel) });
+        let stage = |image: &mut dyn Read| -> Result<Staging> {
+            let mut staging = self.store.stage()?;
+            let mut file = staging.create("Image")?;
+            file.copy_from(image)?;
+            staging.add(file)?;
+            Ok(staging)
+        };
+        let (staging, meta) = match self.file.recipe.kernel.origin() {
+            Origin::Package(_) => {
+                let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
+                let staging = stage(&mut kernel::image(&tree)?.reader())?;
+                (staging, json!({ "packages": self.described(Step::Kernel) }))
+            }
+            Origin::Source { config, .. } => {
+                let (tree, _spool) =
+                    self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants_of_source)?;
+                let (fragment, toolchain) = (self.fragment(config)?, self.toolchain()?);
+                let made = kernel::make::make(&kernel::make::Request {
+                    source: &kernel::source(&tree)?,
+                    fragment: &fragment,
+                    toolchain,
+                    store: self.store,
+                    reporter: self.reporter,
+                })?;
+                let mut staging = stage(&mut kernel::built(&made.image())?)?;
+                staging.write("config", made.config.as_bytes())?;
+                let meta = json!({
+                    "packages": self.described(Step::Kernel),
+                    "release": made.release,
+                    "compiler": toolchain.compiler,
+                    "linker": toolchain.linker,
+                });
+                (staging, meta)
+            }
+            Origin::File { path, sha256 } => {
+                let staging = stage(&mut kernel::given(&self.file.resolve(path), sha256)?)?;
+                (staging, json!({ "packages": [] }))
+            }
+        };
         Ok(staging.commit(store::Kind::Kernel, BTreeMap::new(), meta)?)
+    }
+
+    /// What a kernel from source is to have.
+    fn fragment(&self, config: Option<&Path>) -> Result<Fragment> {
+        Fragment::read(config.map(|path| self.file.resolve(path)).as_deref())
+    }
+
+    /// What builds a kernel from source.
+    fn toolchain(&self) -> Result<&Toolchain> {
+        // Asking it costs a few processes.
+        match self.toolchain.get() {
+            Some(known) => Ok(known),
+            None => Toolchain::of_host().map(|found| self.toolchain.get_or_init(|| found)),
+        }
+    }
+
+    /// The step whose packages have the modules, if there are any.
+    fn module_step(&self) -> Option<Step> {
+        matches!(self.file.recipe.kernel.origin(), Origin::Package(_)).then_some(Step::Kernel)
+    }
+
+    /// The steps whose packages the initramfs takes.
+    fn initramfs_steps(&self) -> Vec<Step> {
+        self.module_step().into_iter().chain([Step::Initramfs]).collect()
     }
 
     fn initramfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.initramfs;
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
-        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &wants)?;
-        let (tree, _spool) = self.unpack(packages, Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
+        let (mut tree, mut spools) = (Tree::new(), Vec::new());
+        for step in self.initramfs_steps() {
+            let wants: &dyn Fn(&str) -> bool =
+                if step == Step::Kernel { &wants } else { &initramfs::wants_of_busybox };
+            let (more, spool) = self.unpack(packages, step, tree, wants)?;
+            tree = more;
+            spools.push(spool);
+        }
         let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
@@ -211,7 +297,7 @@ impl Build<'_> {
         cpio::write(&tree, &mut file).at(&path)?;
         staging.add(file)?;
         let packages: Vec<_> =
-            [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
+            self.initramfs_steps().into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
     }
@@ -312,20 +398,19 @@ impl Build<'_> {
     /// Fetches the packages of all steps that are to be done, at once, so that what is missing is known before
     /// anything is built.
     fn fetch(&self, target: Target) -> Result<Packages> {
-        let steps: &[(Target, &[Step])] = match target {
-            Target::Kernel => &[(Target::Kernel, &[Step::Kernel])],
-            Target::Initramfs => &[(Target::Initramfs, &[Step::Kernel, Step::Initramfs])],
-            Target::Rootfs => &[(Target::Rootfs, &[Step::Rootfs])],
-            Target::WarmBase => &[
-                (Target::Kernel, &[Step::Kernel]),
-                (Target::Initramfs, &[Step::Kernel, Step::Initramfs]),
-                (Target::Rootfs, &[Step::Rootfs]),
-            ],
+        let targets: &[Target] = match target {
+            Target::WarmBase => &[Target::Kernel, Target::Initramfs, Target::Rootfs],
+            ref one => std::slice::from_ref(one),
         };
         let mut wanted: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
-        for (target, steps) in steps {
+        for target in targets {
+            let steps = match target {
+                Target::Kernel => vec![Step::Kernel],
+                Target::Initramfs => self.initramfs_steps(),
+                Target::Rootfs | Target::WarmBase => vec![Step::Rootfs],
+            };
             if self.rebuild || self.store.step(&self.key(*target, &BTreeMap::new())?)?.is_none() {
-                let packages = steps.iter().flat_map(|step| self.lock.packages(*step));
+                let packages = steps.into_iter().flat_map(|step| self.lock.packages(step));
                 wanted.extend(packages.map(|package| (&*package.name, package)));
             }
         }

@@ -22,5 +22,6 @@ pub mod recipe;
 pub mod reporter;
 pub mod rootfs;
 pub mod tree;
+mod workshop;
 
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 //! The mirror is a small server in this process; its archive is signed with a key made for the test.
 
 mod archive;
+mod kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
