@@ -110,6 +110,14 @@ pub enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The host lacks something that is needed.
+    #[error("this host lacks what is needed: {}", missing.join(", "))]
+    Unready {
+        /// What it lacks.
+        missing: Vec<String>,
+        /// How to get the first of it.
+        remedy: String,
+    },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -171,6 +179,7 @@ impl Error {
             Error::Build { .. } | Error::Capture(_) => 5,
             Error::Kernel(error) => error.exit_code(),
             Error::Session(_) => 6,
+            Error::Unready { .. } => 7,
             Error::Store(_) | Error::Io { .. } => 1,
         }
     }
@@ -229,6 +238,7 @@ impl Error {
                 Some(hint) => hint.clone(),
                 None => "`runner restore` with the artifact's path tries again".into(),
             },
+            Error::Unready { remedy, .. } => remedy.clone(),
             Error::Store(error) => error.hint().to_owned(),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the path; those in a recipe start from the recipe's own directory".into()

@@ -188,6 +188,32 @@ fn tools_that_are_missing() {
         stderr,
         format!("error: kernel: this host has no flex, aarch64-linux-gnu-gcc\nhint: {install}")
     );
+
+    // The doctor says the same before: for this recipe it is needed, for others not.
+    let output = with_few(&["doctor", "r.toml", "--store", "store"]);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(7), "{stdout}");
+    assert!(stdout.contains(install) && stdout.contains("\n  missing  flex "), "{stdout}");
+    assert_eq!(
+        stderr,
+        format!("error: this host lacks what is needed: flex, aarch64-linux-gnu-gcc\nhint: {install}")
+    );
+    let output = with_few(&["doctor", "--store", "store"]);
+    let stdout = text(&output.stdout);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{stdout}");
+    assert!(stdout.contains("\n  absent   flex ") && stdout.contains(install), "{stdout}");
+    let few_lines =
+        ["ok       make ", "ok       debian-security ", "http://127.0.0.1:", "free", "ok       soft "];
+    assert!(few_lines.iter().all(|line| stdout.contains(line)), "{stdout}");
+    let output = with_few(&["doctor", "r.toml", "--store", "/proc/store", "--json"]);
+    assert_eq!(output.status.code(), Some(7));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["ok"], false);
+    let finding =
+        |name: &str| json["findings"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+    assert_eq!((&finding("flex")["state"], &finding("bc")["state"]), (&"missing".into(), &"ok".into()));
+    assert_eq!(finding("/proc/store")["state"], "missing");
+    assert!(finding("flex")["remedy"].as_str().unwrap().contains("apt-get install"));
 }
 
 /// However far it is, the build and all that it started end, and nothing of it lies about.
