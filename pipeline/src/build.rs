@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,10 +14,12 @@ use crate::debian::deb;
 use crate::debian::fetch::Fetcher;
 use crate::error::{Error, IoContext, Result};
 use crate::inputs::Inputs;
+use crate::kernel::config::Fragment;
+use crate::kernel::tools::Toolchain;
 use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
 use crate::plan::{Record, plan};
-use crate::recipe::RecipeFile;
+use crate::recipe::{Origin, Recipe, RecipeFile};
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
 use crate::{cpio, initramfs, kernel, rootfs, sbom, warm_base};
@@ -47,12 +49,16 @@ impl Target {
     }
 
     /// The packages that go into it.
-    fn steps(self) -> &'static [Step] {
+    pub fn steps(self, recipe: &Recipe) -> Vec<Step> {
         match self {
-            Target::Kernel => &[Step::Kernel],
-            Target::Initramfs => &[Step::Kernel, Step::Initramfs],
-            Target::Rootfs => &[Step::Rootfs],
-            Target::WarmBase => &[],
+            Target::Kernel => vec![Step::Kernel],
+            // Only a kernel that is packaged has modules.
+            Target::Initramfs if matches!(recipe.kernel.origin(), Origin::Package(_)) => {
+                vec![Step::Kernel, Step::Initramfs]
+            }
+            Target::Initramfs => vec![Step::Initramfs],
+            Target::Rootfs => vec![Step::Rootfs],
+            Target::WarmBase => Vec::new(),
         }
     }
 
@@ -104,7 +110,18 @@ struct Built {
     record: Record,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    /// A build that does only the steps that are not known yet.
+    pub fn new(
+        file: &'a RecipeFile,
+        lock: &'a Lock,
+        store: &'a Store,
+        fetcher: &'a Fetcher<'a>,
+        reporter: Reporter,
+    ) -> Build<'a> {
+        Build { file, lock, store, fetcher, rebuild: false, reporter }
+    }
+
     /// Builds up to the target, doing only the steps that are not known yet.
     pub fn run(&self, target: Target) -> Result<Outcome> {
         let name = &self.file.recipe.name;
@@ -156,22 +173,60 @@ impl Build<'_> {
     }
 
     fn kernel(&self, packages: &Packages) -> Result<Artifact> {
-        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
-        let image = kernel::image(&tree)?;
-        let mut staging = self.store.stage()?;
-        let mut file = staging.create("Image")?;
-        file.copy_from(&mut image.reader())?;
-        staging.add(file)?;
+        let stage = |image: &mut dyn Read| -> Result<Staging> {
+            let mut staging = self.store.stage()?;
+            let mut file = staging.create("Image")?;
+            file.copy_from(image)?;
+            staging.add(file)?;
+            Ok(staging)
+        };
+        let (mut staging, meta) = match self.file.recipe.kernel.origin() {
+            Origin::Package(_) => {
+                let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
+                let staging = stage(&mut kernel::image(&tree)?.reader())?;
+                (staging, json!({ "packages": self.described(Step::Kernel) }))
+            }
+            Origin::Source { config, .. } => {
+                let (tree, _spool) =
+                    self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants_of_source)?;
+                let (fragment, toolchain) = (Fragment::of(self.file, config)?, Toolchain::of_host()?);
+                let made = kernel::make::make(&kernel::make::Request {
+                    source: &kernel::source(&tree)?,
+                    fragment: &fragment,
+                    toolchain,
+                    store: self.store,
+                    reporter: self.reporter,
+                })?;
+                let mut staging = stage(&mut kernel::built(&made.image())?)?;
+                staging.write("config", made.config.as_bytes())?;
+                let meta = json!({
+                    "packages": self.described(Step::Kernel),
+                    "release": made.release,
+                    "compiler": toolchain.compiler,
+                    "linker": toolchain.linker,
+                });
+                (staging, meta)
+            }
+            Origin::File { path, sha256 } => {
+                let staging = stage(&mut kernel::given(&self.file.resolve(path), sha256)?)?;
+                (staging, json!({ "packages": [] }))
+            }
+        };
         self.list_software(&mut staging, Target::Kernel)?;
-        let meta = json!({ "packages": self.described(Step::Kernel) });
         Ok(staging.commit(store::Kind::Kernel, BTreeMap::new(), meta)?)
     }
 
     fn initramfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.initramfs;
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
-        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &wants)?;
-        let (tree, _spool) = self.unpack(packages, Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
+        let (mut tree, mut spools) = (Tree::new(), Vec::new());
+        for step in Target::Initramfs.steps(&self.file.recipe) {
+            let wants: &dyn Fn(&str) -> bool =
+                if step == Step::Kernel { &wants } else { &initramfs::wants_of_busybox };
+            let (more, spool) = self.unpack(packages, step, tree, wants)?;
+            tree = more;
+            spools.push(spool);
+        }
         let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
@@ -179,8 +234,8 @@ impl Build<'_> {
         cpio::write(&tree, &mut file).at(&path)?;
         staging.add(file)?;
         self.list_software(&mut staging, Target::Initramfs)?;
-        let packages: Vec<_> =
-            [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
+        let steps = Target::Initramfs.steps(&self.file.recipe);
+        let packages: Vec<_> = steps.into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
     }
@@ -241,7 +296,7 @@ impl Build<'_> {
     /// Puts the list of the software that a target is made of beside it.
     fn list_software(&self, staging: &mut Staging, target: Target) -> Result<()> {
         let packages: Vec<&LockedPackage> =
-            target.steps().iter().flat_map(|step| self.lock.packages(*step)).collect();
+            target.steps(&self.file.recipe).into_iter().flat_map(|step| self.lock.packages(step)).collect();
         put(staging, sbom::FILE, &sbom::spdx(target.name(), &packages))
     }
 
@@ -274,7 +329,8 @@ impl Build<'_> {
         let mut wanted: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
         for step in plan(self.file, self.lock, self.store, target)? {
             if self.rebuild || step.artifact.is_none() {
-                let packages = step.target.steps().iter().flat_map(|step| self.lock.packages(*step));
+                let steps = step.target.steps(&self.file.recipe);
+                let packages = steps.into_iter().flat_map(|step| self.lock.packages(step));
                 wanted.extend(packages.map(|package| (&*package.name, package)));
             }
         }

@@ -7,6 +7,7 @@ use store::Hash;
 
 use crate::capture::CaptureError;
 use crate::debian::fetch::FetchError;
+use crate::kernel::error::KernelError;
 use crate::lock::LockedPackage;
 use crate::recipe::{RecipeError, RecipeFile};
 
@@ -97,6 +98,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// There is no kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The machine could not be brought to its warm state.
     #[error("capture: {0}")]
     Capture(#[from] CaptureError),
@@ -106,6 +110,14 @@ pub enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The host lacks something that is needed.
+    #[error("this host lacks what is needed: {}", missing.join(", "))]
+    Unready {
+        /// What it lacks.
+        missing: Vec<String>,
+        /// How to get the first of it.
+        remedy: String,
+    },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -165,7 +177,9 @@ impl Error {
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
             Error::Store(error) if error.is_damage() => 4,
             Error::Build { .. } | Error::Capture(_) => 5,
+            Error::Kernel(error) => error.exit_code(),
             Error::Session(_) => 6,
+            Error::Unready { .. } => 7,
             Error::Store(_) | Error::Io { .. } => 1,
         }
     }
@@ -180,6 +194,7 @@ impl Error {
     pub fn excerpt(&self) -> Option<&str> {
         match self {
             Error::Recipe(error) => error.excerpt(),
+            Error::Kernel(error) => error.excerpt(),
             _ => None,
         }
     }
@@ -217,11 +232,13 @@ impl Error {
             Error::Build { .. } => {
                 "change what the recipe asks for in this step; nothing of the step was kept".into()
             }
+            Error::Kernel(error) => error.hint(),
             Error::Capture(error) => error.hint().to_owned(),
             Error::Session(failure) => match &failure.hint {
                 Some(hint) => hint.clone(),
                 None => "`runner restore` with the artifact's path tries again".into(),
             },
+            Error::Unready { remedy, .. } => remedy.clone(),
             Error::Store(error) => error.hint().to_owned(),
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the path; those in a recipe start from the recipe's own directory".into()

@@ -9,14 +9,16 @@ use store::Hash;
 
 use crate::build::Target;
 use crate::error::{Error, Result};
+use crate::kernel::config::Fragment;
+use crate::kernel::tools::Toolchain;
 use crate::lock::{Lock, Step};
-use crate::recipe::RecipeFile;
+use crate::recipe::{Origin, RecipeFile};
 use crate::tree::Tree;
 use crate::{capture, initramfs, rootfs, warm_base};
 
 /// Goes up with every change that makes a step's output another, so that what an older program built is not taken
 /// for what this one would build.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 /// Everything that decides what comes out of a step, each thing under what a person calls it, such as "package bash"
 /// or "recipe rootfs.drop".
@@ -35,20 +37,18 @@ impl Inputs {
         let mut inputs = Inputs(BTreeMap::new());
         inputs.put("samovar", json!(format!("{} revision {REVISION}", env!("CARGO_PKG_VERSION"))));
         match target {
-            Target::Kernel => inputs.packages(lock, Step::Kernel),
+            Target::Kernel => inputs.kernel(file)?,
             Target::Initramfs => {
-                inputs.packages(lock, Step::Kernel);
-                inputs.packages(lock, Step::Initramfs);
                 let recipe = &file.recipe.initramfs;
                 inputs.put("recipe initramfs.modules", json!(recipe.modules));
                 let init = recipe.init.as_deref().map(|path| file.resolve(path));
                 inputs.put("the initramfs's init", json!(Hash::of(&initramfs::init(init.as_deref())?)));
             }
-            Target::Rootfs => {
-                inputs.packages(lock, Step::Rootfs);
-                inputs.rootfs(file)?;
-            }
+            Target::Rootfs => inputs.rootfs(file)?,
             Target::WarmBase => inputs.warm_base(file, needs),
+        }
+        for step in target.steps(&file.recipe) {
+            inputs.packages(lock, step);
         }
         Ok(inputs)
     }
@@ -62,6 +62,22 @@ impl Inputs {
             let value = json!({ "version": package.version, "sha256": package.sha256 });
             self.put(format!("package {}", package.name), value);
         }
+    }
+
+    fn kernel(&mut self, file: &RecipeFile) -> Result<()> {
+        match file.recipe.kernel.origin() {
+            Origin::Package(_) => {}
+            Origin::Source { config, .. } => {
+                for (option, value) in Fragment::of(file, config)?.values() {
+                    self.put(format!("kernel option {option}"), json!(value));
+                }
+                let toolchain = Toolchain::of_host()?;
+                self.put("the compiler", json!(toolchain.compiler));
+                self.put("the linker", json!(toolchain.linker));
+            }
+            Origin::File { sha256, .. } => self.put("the kernel's file", json!(sha256)),
+        }
+        Ok(())
     }
 
     fn rootfs(&mut self, file: &RecipeFile) -> Result<()> {

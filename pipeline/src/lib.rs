@@ -27,5 +27,6 @@ pub mod rootfs;
 pub mod sbom;
 pub mod tree;
 pub mod warm_base;
+mod workshop;
 
 pub use error::{Error, Result};

@@ -49,7 +49,9 @@ enum Asked {
 struct Request {
     release: String,
     components: Vec<String>,
-    kernel: String,
+    /// None where the kernel comes from no package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kernel: Option<String>,
     busybox: String,
     packages: BTreeSet<String>,
     exclude: BTreeSet<String>,
@@ -60,7 +62,7 @@ impl Request {
         Request {
             release: recipe.debian.release.clone(),
             components: recipe.debian.components.clone(),
-            kernel: recipe.kernel.package.clone(),
+            kernel: recipe.kernel.locked().map(str::to_owned),
             busybox: recipe.initramfs.busybox.clone(),
             packages: recipe.rootfs.packages.iter().cloned().collect(),
             exclude: recipe.rootfs.exclude.iter().cloned().collect(),
@@ -70,9 +72,11 @@ impl Request {
     /// What a recipe that asks for this one now has that another did not have, or has no longer.
     fn difference(&self, earlier: &Request) -> String {
         let mut all = Vec::new();
+        let none = "none".to_owned();
+        let (kernel, earlier_kernel) = (self.kernel.as_ref(), earlier.kernel.as_ref());
         let plain = [
             ("release", &self.release, &earlier.release),
-            ("kernel", &self.kernel, &earlier.kernel),
+            ("kernel", kernel.unwrap_or(&none), earlier_kernel.unwrap_or(&none)),
             ("busybox", &self.busybox, &earlier.busybox),
         ];
         for (what, now, before) in plain.into_iter().filter(|(_, now, before)| now != before) {

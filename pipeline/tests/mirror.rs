@@ -3,6 +3,7 @@
 //! The mirror is a small server in this process; its archive is signed with a key made for the test.
 
 mod archive;
+mod kernel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -181,7 +182,7 @@ fn what_has_changed_is_told() {
         serde_json::from_slice(&fs::read(bench.path(&second).join("software.spdx.json")).unwrap()).unwrap();
     let names: Vec<&str> =
         listed["packages"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["rootfs", "libtest", "tool"]);
+    assert_eq!(names, ["rootfs", "busybox-static", "libtest", "tool"]);
 }
 
 #[test]

@@ -82,14 +82,8 @@ impl Args {
                 make_lock(&choice)?
             }
         };
-        let build = Build {
-            file: &file,
-            lock: &lock,
-            store: &store,
-            fetcher: &fetcher,
-            rebuild: self.rebuild,
-            reporter,
-        };
+        let mut build = Build::new(&file, &lock, &store, &fetcher, reporter);
+        build.rebuild = self.rebuild;
         let outcome = build.run(self.until)?;
         if outcome.built.is_empty() {
             reporter.line("up to date");

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod cleanup;
 mod diff;
+mod doctor;
 mod info;
 mod list;
 mod lock;
@@ -50,6 +51,7 @@ Exit codes:
   4  a signature or hash is wrong, or something fetched is malformed
   5  a step of the build or the capture failed
   6  the guest that was shown ended badly, or there was no window for it
+  7  the host lacks something that is needed (`samovar doctor`)
   130  interrupted (129, 143: likewise, by SIGHUP or SIGTERM)
 
 Environment:
@@ -75,6 +77,7 @@ enum Command {
     Verify(verify::Args),
     Rm(rm::Args),
     Cleanup(cleanup::Args),
+    Doctor(doctor::Args),
     Schema(schema::Args),
 }
 
@@ -96,6 +99,7 @@ impl Cli {
             Command::Verify(args) => args.run(),
             Command::Rm(args) => args.run(),
             Command::Cleanup(args) => args.run(),
+            Command::Doctor(args) => args.run(),
             Command::Schema(args) => args.run(),
         }
     }

@@ -19,12 +19,17 @@ impl StoreOption {
     /// Opens the store that was named, or else the one of the workspace that the current directory or `recipe` is in;
     /// it is made if it is not there.
     pub(super) fn open(&self, recipe: &Path) -> Result<Store> {
-        Ok(Store::open(self.dir.clone().unwrap_or_else(|| default_dir(recipe)))?)
+        Ok(Store::open(self.dir(recipe))?)
+    }
+
+    /// Where that store is, or would be.
+    pub(super) fn dir(&self, recipe: &Path) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| default_dir(recipe))
     }
 
     /// The store that was named, or else the workspace's, which must be there.
     pub(super) fn existing(&self) -> Result<Store> {
-        Ok(Store::existing(self.dir.clone().unwrap_or_else(|| default_dir(Path::new("."))))?)
+        Ok(Store::existing(self.dir(Path::new(".")))?)
     }
 
     /// The artifact that a person means: in a directory, or in the store by name or hash.

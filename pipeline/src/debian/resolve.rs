@@ -356,12 +356,13 @@ fn reaches(relation: &Relation) -> bool {
     !matches!(&relation.qualifier, Some(Qualifier::Architecture(name)) if name != ARCHITECTURE)
 }
 
-/// The kernel package that `name` stands for: a package that depends on exactly one version of one kernel image,
-/// as `linux-image-arm64` does, leads to that one. Only the image is taken: the initramfs is our own.
-pub fn kernel<'a>(index: &'a Index, name: &str) -> Result<&'a Package> {
+/// The kernel package that `name` stands for: a package that depends on exactly one version of one package whose name
+/// begins so, as `linux-image-arm64` does with "linux-image-" and `linux-source` with "linux-source-", leads to that one.
+/// Nothing else comes along: the initramfs is our own, and what builds a kernel is the host's.
+pub fn kernel<'a>(index: &'a Index, name: &str, beginning: &str) -> Result<&'a Package> {
     let package = find(index, name)?;
     let groups = packages::dependencies(package)?;
-    let mut images = groups.iter().flatten().filter(|relation| relation.name.starts_with("linux-image-"));
+    let mut images = groups.iter().flatten().filter(|relation| relation.name.starts_with(beginning));
     match (images.next(), images.next()) {
         (None, _) => Ok(package),
         (Some(relation), None) => {
@@ -370,9 +371,7 @@ pub fn kernel<'a>(index: &'a Index, name: &str) -> Result<&'a Package> {
                 Error::Unresolved(format!("package {name} needs {relation}, which cannot be had"))
             })
         }
-        (Some(_), Some(_)) => {
-            Err(Error::Unresolved(format!("package {name} depends on several kernel images")))
-        }
+        (Some(_), Some(_)) => Err(Error::Unresolved(format!("package {name} depends on several kernels"))),
     }
 }
 
@@ -563,9 +562,10 @@ mod tests {
         let image = stanza("linux-image-6.12-arm64", "6.12-1", "Depends: kmod, initramfs-tools | x");
         let good = index(&[&[meta("6.12-1"), image.clone()]]);
         for name in ["linux-image-arm64", "linux-image-6.12-arm64"] {
-            assert_eq!(kernel(&good, name).unwrap().name, "linux-image-6.12-arm64");
+            assert_eq!(kernel(&good, name, "linux-image-").unwrap().name, "linux-image-6.12-arm64");
+            assert_eq!(kernel(&good, name, "linux-source-").unwrap().name, name);
         }
         let bad = index(&[&[meta("6.12-2"), image]]);
-        assert!(kernel(&bad, "linux-image-arm64").is_err());
+        assert!(kernel(&bad, "linux-image-arm64", "linux-image-").is_err());
     }
 }

@@ -11,6 +11,7 @@ mod debugger;
 mod display;
 mod failures;
 mod input;
+mod kernel;
 mod picture;
 mod programs;
 mod session;
