@@ -249,7 +249,7 @@ fn packages_of(file: &RecipeFile, store: &Store) -> Vec<PathBuf> {
     let fetcher = Fetcher::new(&mirrors, false, reporter);
     let fetch =
         |lock: &Lock| fetch(&fetcher, store, file, &lock.all().iter().collect::<Vec<&LockedPackage>>());
-    let lock = Lock::read(&file.lock_path(), &file.recipe).unwrap().expect("our recipes have locks");
+    let lock = Lock::read(&file.lock, &file.recipe).unwrap().expect("our recipes have locks");
     match fetch(&lock) {
         Err(error @ Error::Gone { .. }) => {
             eprintln!("{error}: its packages of today are compared");

@@ -55,7 +55,7 @@ pub fn run(data: &[u8]) {
     fs::write(&path, text).expect("a temporary file");
     match RecipeFile::read(&path) {
         Ok(file) => {
-            assert!(file.lock_path().starts_with(dir.path()));
+            assert!(file.lock.starts_with(dir.path()));
             let again = RecipeFile::read(&path).expect("what was read can be read again");
             assert_eq!(format!("{:?}", file.recipe), format!("{:?}", again.recipe));
         }
