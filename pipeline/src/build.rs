@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{Artifact, Hash, Store};
 
 use crate::capture;
@@ -13,14 +13,15 @@ use crate::debian::fetch::Fetcher;
 use crate::error::{Error, IoContext, Result};
 use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
+use crate::provenance::Provenance;
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
 use crate::{cpio, initramfs, kernel, rootfs};
 
-/// Goes up with every change that makes a step's output another, so that what an older program built is not taken
-/// for what this one would build.
-const REVISION: u32 = 2;
+mod inputs;
+
+pub use inputs::{Inputs, REVISION};
 
 /// What a build makes, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -43,6 +44,12 @@ impl Target {
             Target::Rootfs => "rootfs",
             Target::WarmBase => "warm base",
         }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -89,8 +96,27 @@ impl Build<'_> {
         let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
             self.store.set_name(&self.file.recipe.name, artifact.hash())?;
+            self.record(artifact.hash())?;
         }
         Ok(Outcome { artifact, built: built.steps })
+    }
+
+    /// Records how the artifact was made, for those that it will be sent to.
+    fn record(&self, artifact: &Hash) -> Result<()> {
+        let Some(provenance) = Provenance::of(self.file, self.lock)? else {
+            self.reporter.line("the recipe names absolute paths, so nobody else can build it again");
+            return Ok(());
+        };
+        let text = provenance.to_text()?;
+        if text != Provenance::recorded(self.store, artifact)? {
+            self.store.set_provenance(artifact, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// What goes into it.
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs { file: self.file, lock: self.lock }
     }
 
     fn make(&self, target: Target, packages: &Packages, built: &mut Built) -> Result<Artifact> {
@@ -107,7 +133,7 @@ impl Build<'_> {
             }
             _ => BTreeMap::new(),
         };
-        let key = self.key(target, &needs)?;
+        let key = self.inputs().key(target, &needs)?;
         let known = self.store.step(&key)?;
         if let (Some(hash), false) = (known, self.rebuild) {
             let artifact = self.store.load(&hash)?;
@@ -136,58 +162,6 @@ impl Build<'_> {
         Ok(artifact)
     }
 
-    /// The key of a step: the hash of all that goes into it.
-    fn key(&self, target: Target, needs: &BTreeMap<String, Artifact>) -> Result<Hash> {
-        let recipe = &self.file.recipe;
-        let packages = |step| self.lock.packages(step).map(|package| package.sha256).collect::<Vec<_>>();
-        let inputs = match target {
-            Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
-            Target::Initramfs => {
-                json!({
-                    "kernel": packages(Step::Kernel),
-                    "packages": packages(Step::Initramfs),
-                    "modules": recipe.initramfs.modules,
-                    "init": Hash::of(&self.init()?),
-                })
-            }
-            Target::Rootfs => {
-                let mut overlay = Tree::new();
-                for directory in &recipe.rootfs.overlay {
-                    for (path, kind, attributes) in rootfs::overlay_files(&self.file.resolve(directory))? {
-                        let put = match kind {
-                            crate::tree::Kind::Directory(_) => overlay.make_directory(&path, attributes),
-                            other => overlay.replace(&path, attributes, other),
-                        };
-                        put.map_err(|error| Error::build("rootfs", error))?;
-                    }
-                }
-                let mut described = json!(recipe.rootfs);
-                // Where the overlay lies on this host is not part of what is built, only what is in it.
-                if let Some(fields) = described.as_object_mut() {
-                    fields.remove("overlay");
-                }
-                json!({
-                    "packages": packages(Step::Rootfs),
-                    "recipe": described,
-                    "overlay": overlay.digest().map_err(|error| Error::build("rootfs", error))?,
-                })
-            }
-            Target::WarmBase => {
-                let needs: BTreeMap<&String, &Hash> =
-                    needs.iter().map(|(role, artifact)| (role, artifact.hash())).collect();
-                json!({
-                    "needs": needs,
-                    "recipe": self.description(),
-                    "limit": recipe.warm_base.limit_seconds,
-                    "machine": capture::machine_version(),
-                })
-            }
-        };
-        let tool = json!({ "version": env!("CARGO_PKG_VERSION"), "revision": REVISION });
-        let whole = json!({ "step": target.name(), "tool": tool, "inputs": inputs });
-        Ok(Hash::of(canonical(&whole).as_bytes()))
-    }
-
     fn kernel(&self, packages: &Packages) -> Result<Artifact> {
         let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
         let image = kernel::image(&tree)?;
@@ -204,7 +178,7 @@ impl Build<'_> {
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
         let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &wants)?;
         let (tree, _spool) = self.unpack(packages, Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
-        let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
+        let tree = initramfs::assemble(&tree, &self.inputs().init()?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
         let path = file.path().to_owned();
@@ -214,12 +188,6 @@ impl Build<'_> {
             [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
-    }
-
-    /// The initramfs's program.
-    fn init(&self) -> Result<Vec<u8>> {
-        let path = self.file.recipe.initramfs.init.as_deref();
-        initramfs::init(path.map(|path| self.file.resolve(path)).as_deref())
     }
 
     fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
@@ -246,7 +214,7 @@ impl Build<'_> {
             kernel: need("kernel")?.file("Image")?,
             initramfs: need("initramfs")?.file("initramfs.cpio")?,
             disk: need("rootfs")?.file(&recipe.rootfs.image)?,
-            command_line: self.command_line(),
+            command_line: self.inputs().command_line(),
             machine: &recipe.machine,
             warm_base: &recipe.warm_base,
             out_dir: staging.dir().to_owned(),
@@ -255,35 +223,7 @@ impl Build<'_> {
             staging.adopt(&name)?;
         }
         let needs = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
-        Ok(staging.commit(store::Kind::WarmBase, needs, self.description())?)
-    }
-
-    /// What a warm base says of itself.
-    fn description(&self) -> Value {
-        let machine = &self.file.recipe.machine;
-        json!({
-            "recipe": self.file.recipe.name,
-            "machine": {
-                "cpus": machine.cpus,
-                "memory": machine.memory.bytes(),
-                "width": machine.display.width,
-                "height": machine.display.height,
-            },
-            "command-line": self.command_line(),
-            "layouts": self.file.recipe.keyboard.layouts,
-            "ready": { "console": self.file.recipe.warm_base.ready.console },
-        })
-    }
-
-    /// The recipe's command line and what the initramfs's program needs to know.
-    fn command_line(&self) -> String {
-        let recipe = &self.file.recipe;
-        let own = format!("samovar.label={} samovar.overlay={}", recipe.rootfs.label, recipe.overlay.size);
-        let layouts = match recipe.keyboard.layouts.as_slice() {
-            [] => String::new(),
-            layouts => format!(" samovar.layouts={}", layouts.join(",")),
-        };
-        [recipe.kernel.command_line.trim(), &own].join(" ").trim_start().to_owned() + &layouts
+        Ok(staging.commit(store::Kind::WarmBase, needs, self.inputs().description())?)
     }
 
     /// The packages of a step, for the manifest.
@@ -324,7 +264,7 @@ impl Build<'_> {
         };
         let mut wanted: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
         for (target, steps) in steps {
-            if self.rebuild || self.store.step(&self.key(*target, &BTreeMap::new())?)?.is_none() {
+            if self.rebuild || self.store.step(&self.inputs().key(*target, &BTreeMap::new())?)?.is_none() {
                 let packages = steps.iter().flat_map(|step| self.lock.packages(*step));
                 wanted.extend(packages.map(|package| (&*package.name, package)));
             }
@@ -337,17 +277,3 @@ impl Build<'_> {
 
 /// Where fetched packages are, by their hashes.
 type Packages = BTreeMap<Hash, PathBuf>;
-
-/// JSON with every object's keys in order, whatever features `serde_json` was built with.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let ordered: BTreeMap<&String, &Value> = fields.iter().collect();
-            let fields =
-                ordered.into_iter().map(|(key, value)| format!("{}:{}", json!(key), canonical(value)));
-            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
-    }
-}

@@ -18,6 +18,8 @@ pub mod interrupt;
 pub mod kernel;
 pub mod lock;
 pub mod module;
+pub mod provenance;
+pub mod rebuild;
 pub mod recipe;
 pub mod reporter;
 pub mod rootfs;

@@ -3,15 +3,21 @@
 mod build;
 mod check;
 mod cleanup;
+mod completions;
 mod info;
+mod key;
+mod keygen;
 mod list;
 mod lock;
+mod man;
 mod new;
+mod pack;
 mod path;
 mod rm;
 mod run;
 mod schema;
 mod store_option;
+mod unpack;
 mod verify;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -39,7 +45,7 @@ Exit codes:
   1  a file or the store could not be read or written
   2  the command line, the recipe or its lock is wrong
   3  the network or the mirror failed
-  4  a signature or hash is wrong, or something fetched is malformed
+  4  a signature or hash is wrong, something fetched is malformed, a bundle does not fit, or a rebuild differs
   5  a step of the build or the capture failed
   6  the guest that was shown ended badly, or there was no window for it
   130  interrupted (129, 143: likewise, by SIGHUP or SIGTERM)
@@ -62,9 +68,15 @@ enum Command {
     Info(info::Args),
     Path(path::Args),
     Verify(verify::Args),
+    Pack(pack::Args),
+    Unpack(unpack::Args),
+    Keygen(keygen::Args),
+    Key(key::Args),
     Rm(rm::Args),
     Cleanup(cleanup::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -80,9 +92,15 @@ impl Cli {
             Command::Info(args) => args.run(),
             Command::Path(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Pack(args) => args.run(),
+            Command::Unpack(args) => args.run(),
+            Command::Keygen(args) => args.run(),
+            Command::Key(args) => args.run(),
             Command::Rm(args) => args.run(),
             Command::Cleanup(args) => args.run(),
             Command::Schema(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }
