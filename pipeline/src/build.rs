@@ -19,6 +19,7 @@ use crate::kernel::tools::Toolchain;
 use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
 use crate::plan::{Record, plan};
+use crate::provenance::Provenance;
 use crate::recipe::{Origin, Recipe, RecipeFile};
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
@@ -70,6 +71,12 @@ impl Target {
             Target::Rootfs => "rootfs",
             Target::WarmBase => "warm base",
         }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -130,9 +137,24 @@ impl<'a> Build<'a> {
         let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
             self.store.set_name(name, artifact.hash())?;
+            self.record(artifact.hash())?;
         }
         built.record.save(self.store, name)?;
         Ok(Outcome { artifact, built: built.steps })
+    }
+
+    /// Records how the artifact was made, for those that it will be sent to.
+    fn record(&self, artifact: &Hash) -> Result<()> {
+        let Some(provenance) = Provenance::of(self.file, self.lock)? else {
+            self.reporter
+                .line("the recipe names absolute paths or a ready kernel, so nobody else can build it again");
+            return Ok(());
+        };
+        let text = provenance.to_text()?;
+        if text != Provenance::recorded(self.store, artifact)? {
+            self.store.set_provenance(artifact, text.as_bytes())?;
+        }
+        Ok(())
     }
 
     fn make(&self, target: Target, packages: &Packages, built: &mut Built) -> Result<Artifact> {
@@ -227,7 +249,7 @@ impl<'a> Build<'a> {
             tree = more;
             spools.push(spool);
         }
-        let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
+        let tree = initramfs::assemble(&tree, &initramfs::init_of(self.file)?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
         let path = file.path().to_owned();
@@ -238,12 +260,6 @@ impl<'a> Build<'a> {
         let packages: Vec<_> = steps.into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
-    }
-
-    /// The initramfs's program.
-    fn init(&self) -> Result<Vec<u8>> {
-        let path = self.file.recipe.initramfs.init.as_deref();
-        initramfs::init(path.map(|path| self.file.resolve(path)).as_deref())
     }
 
     fn rootfs(&self, packages: &Packages) -> Result<Artifact> {

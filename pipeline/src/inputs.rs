@@ -18,7 +18,7 @@ use crate::{capture, initramfs, rootfs, warm_base};
 
 /// Goes up with every change that makes a step's output another, so that what an older program built is not taken
 /// for what this one would build.
-const REVISION: u32 = 5;
+pub const REVISION: u32 = 5;
 
 /// Everything that decides what comes out of a step, each thing under what a person calls it, such as "package bash"
 /// or "recipe rootfs.drop".
@@ -41,8 +41,7 @@ impl Inputs {
             Target::Initramfs => {
                 let recipe = &file.recipe.initramfs;
                 inputs.put("recipe initramfs.modules", json!(recipe.modules));
-                let init = recipe.init.as_deref().map(|path| file.resolve(path));
-                inputs.put("the initramfs's init", json!(Hash::of(&initramfs::init(init.as_deref())?)));
+                inputs.put("the initramfs's init", json!(Hash::of(&initramfs::init_of(file)?)));
             }
             Target::Rootfs => inputs.rootfs(file)?,
             Target::WarmBase => inputs.warm_base(file, needs),

@@ -21,6 +21,8 @@ pub mod kernel;
 pub mod lock;
 pub mod module;
 pub mod plan;
+pub mod provenance;
+pub mod rebuild;
 pub mod recipe;
 pub mod reporter;
 pub mod rootfs;

@@ -183,13 +183,18 @@ impl Lock {
         self
     }
 
+    /// Its text.
+    pub fn to_text(&self) -> Result<String> {
+        format::to_text(self).map_err(|error| Error::build("lock", error))
+    }
+
     /// Writes the lock, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<()> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
         let _until_it_is_there = interrupt::put_off();
         let mut file = tempfile::Builder::new().prefix(".lock-").tempfile_in(directory).at(directory)?;
-        let text = format::to_text(self).map_err(|error| Error::build("lock", error))?;
+        let text = self.to_text()?;
         file.write_all(text.as_bytes()).at(path)?;
         // A temporary file is private; a lock is to be read and committed like the recipe.
         use std::os::unix::fs::PermissionsExt;

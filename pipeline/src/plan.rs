@@ -45,6 +45,15 @@ pub fn plan(file: &RecipeFile, lock: &Lock, store: &Store, target: Target) -> Re
     Ok(steps)
 }
 
+/// The hash of all that goes into a build, whatever is built already.
+pub fn whole_key(file: &RecipeFile, lock: &Lock) -> Result<Hash> {
+    let mut keys = BTreeMap::new();
+    for (role, target) in Target::WarmBase.needs() {
+        keys.insert((*role).to_owned(), Inputs::of(file, lock, *target, &BTreeMap::new())?.key(*target));
+    }
+    Ok(Inputs::of(file, lock, Target::WarmBase, &keys)?.key(Target::WarmBase))
+}
+
 /// What went into each step of the last build of a name, for the next one to be compared with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -307,6 +307,8 @@ pub struct RecipeFile {
     pub recipe: Recipe,
     /// Its lock: the one beside it unless another was asked for.
     pub lock: PathBuf,
+    /// The files it is written in, its own first, and their texts.
+    pub texts: Vec<(PathBuf, String)>,
 }
 
 impl RecipeFile {
@@ -316,7 +318,8 @@ impl RecipeFile {
         let tree = extends::merged(&sources)?;
         let recipe = parse::parse(&sources, tree.clone())?;
         check::check(&sources, &tree, &recipe)?;
-        Ok(RecipeFile { path: path.into(), recipe, lock: path.with_extension("lock") })
+        let lock = path.with_extension("lock");
+        Ok(RecipeFile { path: path.into(), recipe, lock, texts: sources.into_texts() })
     }
 
     /// The same with another lock, if one is named.

@@ -192,7 +192,7 @@ pub fn lay_over(tree: &mut Tree, directory: &Path) -> Result<()> {
 
 /// The files of a directory of the host, in order of their paths. Of their modes only "executable" is kept: that
 /// is all that git keeps, too.
-fn overlay_files(directory: &Path) -> Result<Vec<(String, Kind, Attributes)>> {
+pub fn overlay_files(directory: &Path) -> Result<Vec<(String, Kind, Attributes)>> {
     /// An overlay is a handful of hand-written files; one file beyond this is a mistake.
     const MAX_FILE: u64 = 256 << 20;
     let mut files = Vec::new();

@@ -48,6 +48,9 @@ pub enum RestoreError {
     /// The artifact is not sound, or not there.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The bundle is not sound, or not trusted.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
     /// It is something else.
     #[error("{} is a {kind}, not a warm base", .path.display())]
     NotWarmBase {
@@ -104,6 +107,10 @@ impl RestoreError {
             RestoreError::Store(error) => {
                 !matches!(error, store::Error::Io { .. } | store::Error::NoSpace { .. })
             }
+            RestoreError::Bundle(bundle::Error::Store(
+                store::Error::Io { .. } | store::Error::NoSpace { .. },
+            ))
+            | RestoreError::Bundle(bundle::Error::NoRoom { .. }) => false,
             RestoreError::Snapshot { error: SnapshotError::Io(_), .. } | RestoreError::Host(_) => false,
             RestoreError::Memory { error, .. } => error.kind() == io::ErrorKind::InvalidData,
             _ => true,
@@ -114,6 +121,7 @@ impl RestoreError {
     pub fn hint(&self) -> &'static str {
         match self {
             RestoreError::Store(error) => error.hint(),
+            RestoreError::Bundle(error) => error.hint(),
             RestoreError::NotWarmBase { .. } => "give the warm base that `samovar build` prints",
             RestoreError::Snapshot { error, .. } => error.hint(),
             RestoreError::Load(_) | RestoreError::Disk { .. } => "build the recipe again with this version",

@@ -3,18 +3,24 @@
 mod build;
 mod check;
 mod cleanup;
+mod completions;
 mod diff;
 mod doctor;
 mod info;
+mod key;
+mod keygen;
 mod list;
 mod lock;
+mod man;
 mod new;
+mod pack;
 mod path;
 mod rm;
 mod run;
 mod schema;
 mod store_option;
 mod tree;
+mod unpack;
 mod verify;
 mod why;
 
@@ -48,7 +54,7 @@ Exit codes:
   1  a file or the store could not be read or written
   2  the command line, the recipe or its lock is wrong
   3  the network or the mirror failed
-  4  a signature or hash is wrong, or something fetched is malformed
+  4  a signature or hash is wrong, something fetched is malformed, a bundle does not fit, or a rebuild differs
   5  a step of the build or the capture failed
   6  the guest that was shown ended badly, or there was no window for it
   7  the host lacks something that is needed (`samovar doctor`)
@@ -75,10 +81,16 @@ enum Command {
     Info(info::Args),
     Path(path::Args),
     Verify(verify::Args),
+    Pack(pack::Args),
+    Unpack(unpack::Args),
+    Keygen(keygen::Args),
+    Key(key::Args),
     Rm(rm::Args),
     Cleanup(cleanup::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -97,10 +109,16 @@ impl Cli {
             Command::Info(args) => args.run(),
             Command::Path(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Pack(args) => args.run(),
+            Command::Unpack(args) => args.run(),
+            Command::Keygen(args) => args.run(),
+            Command::Key(args) => args.run(),
             Command::Rm(args) => args.run(),
             Command::Cleanup(args) => args.run(),
             Command::Doctor(args) => args.run(),
             Command::Schema(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }
