@@ -326,11 +326,13 @@ fn a_mirror_that_lies_about_sizes() {
         (Answer::Endless, 4, "more bytes, but"),
         (Answer::EndlessHeader, 3, "tried 4 times"),
     ] {
-        for file in ["tool_", "Packages.xz"] {
+        // A header is read alike whatever comes after it, and without end it takes a while.
+        let files = if answer == Answer::EndlessHeader { &["tool_"][..] } else { &["tool_", "Packages.xz"] };
+        for file in files {
             let mut bench = Bench::new(&Archive::new());
             bench.mirror.set(file, answer);
             bench.fails("rootfs", code, reason);
-            if file == "tool_" {
+            if *file == "tool_" {
                 bench.mirror.repent();
                 assert!(bench.build("rootfs").status.success());
             }

@@ -204,10 +204,10 @@ fn a_bundle_is_built_again_from_what_came_with_it() {
     assert!(json["rebuilt"] != json["hash"]);
 }
 
-/// Kills at random moments; `SAMOVAR_KILLS` says how many, 20 without it.
+/// Kills at random moments; `SAMOVAR_KILLS` says how many, 3 without it.
 #[test]
 fn killed_packs_and_unpacks_leave_nothing_wrong_and_the_next_ones_end_well() {
-    let rounds = std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(20);
+    let rounds = std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
     let dir = tempfile::tempdir().unwrap();
     let (good, bundle, store) = (dir.path().join("good"), dir.path().join("it"), dir.path().join("store"));
     let begun = Instant::now();
