@@ -136,10 +136,10 @@ impl Guest {
 }
 
 fn only_file(artifact: &Artifact) -> Result<PathBuf, Failure> {
-    match artifact.manifest().files.as_slice() {
+    match artifact.images()[..] {
         [file] => artifact.file(&file.name).map_err(refused),
-        files => {
-            let what = format!("{} holds {} files, one was expected", artifact.dir().display(), files.len());
+        ref files => {
+            let what = format!("{} holds {} images, one was expected", artifact.dir().display(), files.len());
             Err(Failure::new(Status::Refused, what))
         }
     }

@@ -1,26 +1,29 @@
 //! The build: which steps there are, what goes into each, and which need not be done again.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use store::{Artifact, Hash, Store};
+use serde_json::json;
+use store::{Artifact, Hash, Staging, Store};
 
 use crate::capture;
 use crate::debian::deb;
 use crate::debian::fetch::Fetcher;
 use crate::error::{Error, IoContext, Result};
+use crate::inputs::Inputs;
+use crate::kernel::config::Fragment;
+use crate::kernel::tools::Toolchain;
 use crate::lock::fetch::fetch;
 use crate::lock::{Lock, LockedPackage, Step};
-use crate::recipe::RecipeFile;
+use crate::plan::{Record, plan};
+use crate::provenance::Provenance;
+use crate::recipe::{Origin, Recipe, RecipeFile};
 use crate::reporter::Reporter;
 use crate::tree::{Spool, Tree};
-use crate::{cpio, initramfs, kernel, rootfs};
-
-/// Goes up with every change that makes a step's output another, so that what an older program built is not taken
-/// for what this one would build.
-const REVISION: u32 = 2;
+use crate::{cpio, initramfs, kernel, rootfs, sbom, warm_base};
 
 /// What a build makes, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -36,13 +39,44 @@ pub enum Target {
 }
 
 impl Target {
-    fn name(self) -> &'static str {
+    /// The artifacts that go into it, by role.
+    pub fn needs(self) -> &'static [(&'static str, Target)] {
+        match self {
+            Target::WarmBase => {
+                &[("kernel", Target::Kernel), ("initramfs", Target::Initramfs), ("rootfs", Target::Rootfs)]
+            }
+            _ => &[],
+        }
+    }
+
+    /// The packages that go into it.
+    pub fn steps(self, recipe: &Recipe) -> Vec<Step> {
+        match self {
+            Target::Kernel => vec![Step::Kernel],
+            // Only a kernel that is packaged has modules.
+            Target::Initramfs if matches!(recipe.kernel.origin(), Origin::Package(_)) => {
+                vec![Step::Kernel, Step::Initramfs]
+            }
+            Target::Initramfs => vec![Step::Initramfs],
+            Target::Rootfs => vec![Step::Rootfs],
+            Target::WarmBase => Vec::new(),
+        }
+    }
+
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
         match self {
             Target::Kernel => "kernel",
             Target::Initramfs => "initramfs",
             Target::Rootfs => "rootfs",
             Target::WarmBase => "warm base",
         }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -79,35 +113,59 @@ struct Built {
     steps: Vec<Target>,
     /// Keeps what is not reached by a name yet from being cleaned up.
     held: Vec<store::Hold>,
+    /// What went into the steps.
+    record: Record,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    /// A build that does only the steps that are not known yet.
+    pub fn new(
+        file: &'a RecipeFile,
+        lock: &'a Lock,
+        store: &'a Store,
+        fetcher: &'a Fetcher<'a>,
+        reporter: Reporter,
+    ) -> Build<'a> {
+        Build { file, lock, store, fetcher, rebuild: false, reporter }
+    }
+
     /// Builds up to the target, doing only the steps that are not known yet.
     pub fn run(&self, target: Target) -> Result<Outcome> {
-        let mut built = Built::default();
+        let name = &self.file.recipe.name;
+        let mut built = Built { record: Record::load(self.store, name)?, ..Built::default() };
         let packages = self.fetch(target)?;
         let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
-            self.store.set_name(&self.file.recipe.name, artifact.hash())?;
+            self.store.set_name(name, artifact.hash())?;
+            self.record(artifact.hash())?;
         }
+        built.record.save(self.store, name)?;
         Ok(Outcome { artifact, built: built.steps })
     }
 
-    fn make(&self, target: Target, packages: &Packages, built: &mut Built) -> Result<Artifact> {
-        let needs = match target {
-            Target::WarmBase => {
-                let mut need = |role: &str, target| {
-                    Ok::<_, Error>((role.to_owned(), self.make(target, packages, built)?))
-                };
-                BTreeMap::from([
-                    need("kernel", Target::Kernel)?,
-                    need("initramfs", Target::Initramfs)?,
-                    need("rootfs", Target::Rootfs)?,
-                ])
-            }
-            _ => BTreeMap::new(),
+    /// Records how the artifact was made, for those that it will be sent to.
+    fn record(&self, artifact: &Hash) -> Result<()> {
+        let Some(provenance) = Provenance::of(self.file, self.lock)? else {
+            self.reporter
+                .line("the recipe names absolute paths or a ready kernel, so nobody else can build it again");
+            return Ok(());
         };
-        let key = self.key(target, &needs)?;
+        let text = provenance.to_text()?;
+        if text != Provenance::recorded(self.store, artifact)? {
+            self.store.set_provenance(artifact, text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn make(&self, target: Target, packages: &Packages, built: &mut Built) -> Result<Artifact> {
+        let mut needs = BTreeMap::new();
+        for (role, target) in target.needs() {
+            needs.insert((*role).to_owned(), self.make(*target, packages, built)?);
+        }
+        let hashes = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
+        let inputs = Inputs::of(self.file, self.lock, target, &hashes)?;
+        let key = inputs.key(target);
+        built.record.note(target, inputs);
         let known = self.store.step(&key)?;
         if let (Some(hash), false) = (known, self.rebuild) {
             let artifact = self.store.load(&hash)?;
@@ -136,102 +194,95 @@ impl Build<'_> {
         Ok(artifact)
     }
 
-    /// The key of a step: the hash of all that goes into it.
-    fn key(&self, target: Target, needs: &BTreeMap<String, Artifact>) -> Result<Hash> {
-        let recipe = &self.file.recipe;
-        let packages = |step| self.lock.packages(step).map(|package| package.sha256).collect::<Vec<_>>();
-        let inputs = match target {
-            Target::Kernel => json!({ "packages": packages(Step::Kernel) }),
-            Target::Initramfs => {
-                json!({
-                    "kernel": packages(Step::Kernel),
-                    "packages": packages(Step::Initramfs),
-                    "modules": recipe.initramfs.modules,
-                    "init": Hash::of(&self.init()?),
-                })
+    fn kernel(&self, packages: &Packages) -> Result<Artifact> {
+        let stage = |image: &mut dyn Read| -> Result<Staging> {
+            let mut staging = self.store.stage()?;
+            let mut file = staging.create("Image")?;
+            file.copy_from(image)?;
+            staging.add(file)?;
+            Ok(staging)
+        };
+        let (mut staging, meta) = match self.file.recipe.kernel.origin() {
+            Origin::Package(_) => {
+                let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
+                let staging = stage(&mut kernel::image(&tree)?.reader())?;
+                (staging, json!({ "packages": self.described(Step::Kernel) }))
             }
-            Target::Rootfs => {
-                let mut overlay = Tree::new();
-                for directory in &recipe.rootfs.overlay {
-                    for (path, kind, attributes) in rootfs::overlay_files(&self.file.resolve(directory))? {
-                        let put = match kind {
-                            crate::tree::Kind::Directory(_) => overlay.make_directory(&path, attributes),
-                            other => overlay.replace(&path, attributes, other),
-                        };
-                        put.map_err(|error| Error::build("rootfs", error))?;
-                    }
-                }
-                let mut described = json!(recipe.rootfs);
-                // Where the overlay lies on this host is not part of what is built, only what is in it.
-                if let Some(fields) = described.as_object_mut() {
-                    fields.remove("overlay");
-                }
-                json!({
-                    "packages": packages(Step::Rootfs),
-                    "recipe": described,
-                    "overlay": overlay.digest().map_err(|error| Error::build("rootfs", error))?,
-                })
+            Origin::Source { config, .. } => {
+                let (tree, _spool) =
+                    self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants_of_source)?;
+                let (fragment, toolchain) = (Fragment::of(self.file, config)?, Toolchain::of_host()?);
+                let made = kernel::make::make(&kernel::make::Request {
+                    source: &kernel::source(&tree)?,
+                    fragment: &fragment,
+                    toolchain,
+                    store: self.store,
+                    reporter: self.reporter,
+                })?;
+                let mut staging = stage(&mut kernel::built(&made.image())?)?;
+                staging.write("config", made.config.as_bytes())?;
+                let meta = json!({
+                    "packages": self.described(Step::Kernel),
+                    "release": made.release,
+                    "compiler": toolchain.compiler,
+                    "linker": toolchain.linker,
+                });
+                (staging, meta)
             }
-            Target::WarmBase => {
-                let needs: BTreeMap<&String, &Hash> =
-                    needs.iter().map(|(role, artifact)| (role, artifact.hash())).collect();
-                json!({
-                    "needs": needs,
-                    "recipe": self.description(),
-                    "limit": recipe.warm_base.limit_seconds,
-                    "machine": capture::machine_version(),
-                })
+            Origin::File { path, sha256 } => {
+                let staging = stage(&mut kernel::given(&self.file.resolve(path), sha256)?)?;
+                (staging, json!({ "packages": [] }))
             }
         };
-        let tool = json!({ "version": env!("CARGO_PKG_VERSION"), "revision": REVISION });
-        let whole = json!({ "step": target.name(), "tool": tool, "inputs": inputs });
-        Ok(Hash::of(canonical(&whole).as_bytes()))
-    }
-
-    fn kernel(&self, packages: &Packages) -> Result<Artifact> {
-        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &kernel::wants)?;
-        let image = kernel::image(&tree)?;
-        let mut staging = self.store.stage()?;
-        let mut file = staging.create("Image")?;
-        file.copy_from(&mut image.reader())?;
-        staging.add(file)?;
-        let meta = json!({ "packages": self.described(Step::Kernel) });
+        self.list_software(&mut staging, Target::Kernel)?;
         Ok(staging.commit(store::Kind::Kernel, BTreeMap::new(), meta)?)
     }
 
     fn initramfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.initramfs;
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
-        let (tree, _spool) = self.unpack(packages, Step::Kernel, Tree::new(), &wants)?;
-        let (tree, _spool) = self.unpack(packages, Step::Initramfs, tree, &initramfs::wants_of_busybox)?;
-        let tree = initramfs::assemble(&tree, &self.init()?, &recipe.modules)?;
+        let (mut tree, mut spools) = (Tree::new(), Vec::new());
+        for step in Target::Initramfs.steps(&self.file.recipe) {
+            let wants: &dyn Fn(&str) -> bool =
+                if step == Step::Kernel { &wants } else { &initramfs::wants_of_busybox };
+            let (more, spool) = self.unpack(packages, step, tree, wants)?;
+            tree = more;
+            spools.push(spool);
+        }
+        let tree = initramfs::assemble(&tree, &initramfs::init_of(self.file)?, &recipe.modules)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create("initramfs.cpio")?;
         let path = file.path().to_owned();
         cpio::write(&tree, &mut file).at(&path)?;
         staging.add(file)?;
-        let packages: Vec<_> =
-            [Step::Kernel, Step::Initramfs].into_iter().flat_map(|step| self.described(step)).collect();
+        self.list_software(&mut staging, Target::Initramfs)?;
+        let steps = Target::Initramfs.steps(&self.file.recipe);
+        let packages: Vec<_> = steps.into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
         Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
-    }
-
-    /// The initramfs's program.
-    fn init(&self) -> Result<Vec<u8>> {
-        let path = self.file.recipe.initramfs.init.as_deref();
-        initramfs::init(path.map(|path| self.file.resolve(path)).as_deref())
     }
 
     fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.rootfs;
         let filter = rootfs::Filter::new(recipe)?;
-        let (mut tree, _spool) =
-            self.unpack(packages, Step::Rootfs, rootfs::base()?, &|path| filter.takes(path))?;
-        rootfs::finish(&mut tree, self.file)?;
+        let dropped = RefCell::new(BTreeSet::new());
+        let wants = |path: &str| {
+            let taken = filter.takes(path);
+            if !taken {
+                dropped.borrow_mut().insert(path.to_owned());
+            }
+            taken
+        };
+        let (mut tree, _spool) = self.unpack(packages, Step::Rootfs, rootfs::base()?, &wants)?;
+        let unreached = rootfs::finish(&mut tree, self.file)?;
+        dropped.borrow_mut().extend(unreached);
         let mut staging = self.store.stage()?;
         let mut file = staging.create(&recipe.image)?;
         rootfs::write_image(&tree, &recipe.label, recipe.spare_inodes, &mut file)?;
         staging.add(file)?;
+        let lines: String = dropped.take().iter().map(|path| format!("{path}\n")).collect();
+        put(&mut staging, rootfs::DROPPED, lines.as_bytes())?;
+        self.list_software(&mut staging, Target::Rootfs)?;
         let meta = json!({ "label": recipe.label, "packages": self.described(Step::Rootfs) });
         Ok(staging.commit(store::Kind::Rootfs, BTreeMap::new(), meta)?)
     }
@@ -246,7 +297,7 @@ impl Build<'_> {
             kernel: need("kernel")?.file("Image")?,
             initramfs: need("initramfs")?.file("initramfs.cpio")?,
             disk: need("rootfs")?.file(&recipe.rootfs.image)?,
-            command_line: self.command_line(),
+            command_line: warm_base::command_line(recipe),
             machine: &recipe.machine,
             warm_base: &recipe.warm_base,
             out_dir: staging.dir().to_owned(),
@@ -255,35 +306,14 @@ impl Build<'_> {
             staging.adopt(&name)?;
         }
         let needs = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
-        Ok(staging.commit(store::Kind::WarmBase, needs, self.description())?)
+        Ok(staging.commit(store::Kind::WarmBase, needs, warm_base::description(recipe))?)
     }
 
-    /// What a warm base says of itself.
-    fn description(&self) -> Value {
-        let machine = &self.file.recipe.machine;
-        json!({
-            "recipe": self.file.recipe.name,
-            "machine": {
-                "cpus": machine.cpus,
-                "memory": machine.memory.bytes(),
-                "width": machine.display.width,
-                "height": machine.display.height,
-            },
-            "command-line": self.command_line(),
-            "layouts": self.file.recipe.keyboard.layouts,
-            "ready": { "console": self.file.recipe.warm_base.ready.console },
-        })
-    }
-
-    /// The recipe's command line and what the initramfs's program needs to know.
-    fn command_line(&self) -> String {
-        let recipe = &self.file.recipe;
-        let own = format!("samovar.label={} samovar.overlay={}", recipe.rootfs.label, recipe.overlay.size);
-        let layouts = match recipe.keyboard.layouts.as_slice() {
-            [] => String::new(),
-            layouts => format!(" samovar.layouts={}", layouts.join(",")),
-        };
-        [recipe.kernel.command_line.trim(), &own].join(" ").trim_start().to_owned() + &layouts
+    /// Puts the list of the software that a target is made of beside it.
+    fn list_software(&self, staging: &mut Staging, target: Target) -> Result<()> {
+        let packages: Vec<&LockedPackage> =
+            target.steps(&self.file.recipe).into_iter().flat_map(|step| self.lock.packages(step)).collect();
+        put(staging, sbom::FILE, &sbom::spdx(target.name(), &packages))
     }
 
     /// The packages of a step, for the manifest.
@@ -312,20 +342,11 @@ impl Build<'_> {
     /// Fetches the packages of all steps that are to be done, at once, so that what is missing is known before
     /// anything is built.
     fn fetch(&self, target: Target) -> Result<Packages> {
-        let steps: &[(Target, &[Step])] = match target {
-            Target::Kernel => &[(Target::Kernel, &[Step::Kernel])],
-            Target::Initramfs => &[(Target::Initramfs, &[Step::Kernel, Step::Initramfs])],
-            Target::Rootfs => &[(Target::Rootfs, &[Step::Rootfs])],
-            Target::WarmBase => &[
-                (Target::Kernel, &[Step::Kernel]),
-                (Target::Initramfs, &[Step::Kernel, Step::Initramfs]),
-                (Target::Rootfs, &[Step::Rootfs]),
-            ],
-        };
         let mut wanted: BTreeMap<&str, &LockedPackage> = BTreeMap::new();
-        for (target, steps) in steps {
-            if self.rebuild || self.store.step(&self.key(*target, &BTreeMap::new())?)?.is_none() {
-                let packages = steps.iter().flat_map(|step| self.lock.packages(*step));
+        for step in plan(self.file, self.lock, self.store, target)? {
+            if self.rebuild || step.artifact.is_none() {
+                let steps = step.target.steps(&self.file.recipe);
+                let packages = steps.into_iter().flat_map(|step| self.lock.packages(step));
                 wanted.extend(packages.map(|package| (&*package.name, package)));
             }
         }
@@ -335,19 +356,13 @@ impl Build<'_> {
     }
 }
 
+/// Puts a small file into an artifact.
+fn put(staging: &mut Staging, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = staging.create(name)?;
+    file.write_all(bytes).at(file.path())?;
+    staging.add(file)?;
+    Ok(())
+}
+
 /// Where fetched packages are, by their hashes.
 type Packages = BTreeMap<Hash, PathBuf>;
-
-/// JSON with every object's keys in order, whatever features `serde_json` was built with.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let ordered: BTreeMap<&String, &Value> = fields.iter().collect();
-            let fields =
-                ordered.into_iter().map(|(key, value)| format!("{}:{}", json!(key), canonical(value)));
-            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
-    }
-}

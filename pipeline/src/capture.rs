@@ -35,6 +35,9 @@ pub struct Request<'a> {
     pub out_dir: PathBuf,
 }
 
+/// The engine that captures.
+pub const ENGINE: &str = "soft";
+
 /// The version of the machine that captures are made on; a base of another one cannot be restored.
 pub fn machine_version() -> u32 {
     MACHINE_VERSION

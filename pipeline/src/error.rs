@@ -7,6 +7,7 @@ use store::Hash;
 
 use crate::capture::CaptureError;
 use crate::debian::fetch::FetchError;
+use crate::kernel::error::KernelError;
 use crate::lock::LockedPackage;
 use crate::recipe::{RecipeError, RecipeFile};
 
@@ -97,15 +98,48 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// There is no kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The machine could not be brought to its warm state.
     #[error("capture: {0}")]
     Capture(#[from] CaptureError),
     /// The guest that was shown ended badly.
     #[error("{}", .0.message)]
     Session(runner::error::Failure),
+    /// A bundle is refused, or could not be written.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// What is in a bundle cannot be restored here.
+    #[error(transparent)]
+    Misfit(#[from] runner::restore::RestoreError),
+    /// Nobody wrote down how an artifact was made.
+    #[error("{}: how it was made is not known", path.display())]
+    NotKnown {
+        /// The artifact.
+        path: PathBuf,
+    },
+    /// Another artifact came of the same recipe.
+    #[error("{}: built again it is {found}; what differs first is {first}", path.display())]
+    Differs {
+        /// The artifact.
+        path: PathBuf,
+        /// The hash of the other.
+        found: Hash,
+        /// Which file of which artifact, and where in it.
+        first: String,
+    },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The host lacks something that is needed.
+    #[error("this host lacks what is needed: {}", missing.join(", "))]
+    Unready {
+        /// What it lacks.
+        missing: Vec<String>,
+        /// How to get the first of it.
+        remedy: String,
+    },
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -163,10 +197,15 @@ impl Error {
             Error::Unresolved(_) | Error::NotOffered(_) => 2,
             Error::NoMirror { .. } | Error::Fetch(_) | Error::Gone { .. } => 3,
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
-            Error::Store(error) if error.is_damage() => 4,
+            Error::Store(error) | Error::Bundle(bundle::Error::Store(error)) if error.is_damage() => 4,
+            Error::Bundle(error) if error.is_damage() => 4,
+            Error::Misfit(_) | Error::Differs { .. } => 4,
+            Error::Bundle(bundle::Error::BadKey { .. }) | Error::NotKnown { .. } => 2,
             Error::Build { .. } | Error::Capture(_) => 5,
+            Error::Kernel(error) => error.exit_code(),
             Error::Session(_) => 6,
-            Error::Store(_) | Error::Io { .. } => 1,
+            Error::Unready { .. } => 7,
+            Error::Store(_) | Error::Bundle(_) | Error::Io { .. } => 1,
         }
     }
 
@@ -180,6 +219,7 @@ impl Error {
     pub fn excerpt(&self) -> Option<&str> {
         match self {
             Error::Recipe(error) => error.excerpt(),
+            Error::Kernel(error) => error.excerpt(),
             _ => None,
         }
     }
@@ -217,12 +257,22 @@ impl Error {
             Error::Build { .. } => {
                 "change what the recipe asks for in this step; nothing of the step was kept".into()
             }
+            Error::Kernel(error) => error.hint(),
             Error::Capture(error) => error.hint().to_owned(),
             Error::Session(failure) => match &failure.hint {
                 Some(hint) => hint.clone(),
                 None => "`runner restore` with the artifact's path tries again".into(),
             },
+            Error::Unready { remedy, .. } => remedy.clone(),
             Error::Store(error) => error.hint().to_owned(),
+            Error::Bundle(error) => error.hint().to_owned(),
+            Error::Misfit(error) => error.hint().to_owned(),
+            Error::NotKnown { .. } => {
+                "build its recipe with this version, and pack it again: what it was made from goes with it".into()
+            }
+            Error::Differs { .. } => {
+                "it was not made by this version from what came with it: do not trust it more than who sent it".into()
+            }
             Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the path; those in a recipe start from the recipe's own directory".into()
             }

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 
 use crate::debian::compression::{Compression, read_to_limit};
 use crate::error::{Error, IoContext, Result};
 use crate::module;
+use crate::recipe::RecipeFile;
 use crate::tree::{Attributes, Content, Kind, Tree};
 
 const STEP: &str = "initramfs";
@@ -22,10 +22,13 @@ const MAX_MODULE: u64 = 64 << 20;
 /// The program that is started where a recipe names none.
 const INIT: &[u8] = include_bytes!("../../guest-rootfs/initramfs/init");
 
-/// The program that the kernel starts: the file at this path, or else our own.
-pub fn init(path: Option<&Path>) -> Result<Vec<u8>> {
-    match path {
-        Some(path) => fs::read(path).at(path),
+/// The program that the kernel starts: the one that the recipe names, or else our own.
+pub fn init_of(file: &RecipeFile) -> Result<Vec<u8>> {
+    match &file.recipe.initramfs.init {
+        Some(path) => {
+            let path = file.resolve(path);
+            fs::read(&path).at(&path)
+        }
         None => Ok(INIT.to_vec()),
     }
 }

@@ -1,8 +1,9 @@
 //! What the program does when it is told to stop.
 //!
-//! Nothing is tidied up: all that a reader of the store can see was put there whole, what was fetched so far is the
+//! Little is tidied up: all that a reader of the store can see was put there whole, what was fetched so far is the
 //! beginning of the next fetch, and the next process removes the rest ([`store`]). So it can stop at any moment, but for
-//! the few in which a file is written elsewhere ([`put_off`]).
+//! the few in which a file is written elsewhere ([`put_off`]). Only other programs that work for this one are ended, and
+//! what they made is removed ([`crate::workshop`]).
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,8 @@ use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::workshop;
 
 static PUT_OFF: Mutex<()> = Mutex::new(());
 
@@ -31,6 +34,7 @@ pub fn watch() {
             let start = if stderr.is_terminal() { "\n" } else { "" };
             let text = "error: interrupted\nhint: nothing half-made is to be seen; the same again goes on from what was fetched";
             let _ = writeln!(stderr, "{start}{text}");
+            let _nobody_works_on = workshop::close_all();
             let _nothing_is_being_written = put_off();
             std::process::exit(128 + signal);
         }

@@ -49,7 +49,9 @@ enum Asked {
 struct Request {
     release: String,
     components: Vec<String>,
-    kernel: String,
+    /// None where the kernel comes from no package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kernel: Option<String>,
     busybox: String,
     packages: BTreeSet<String>,
     exclude: BTreeSet<String>,
@@ -60,7 +62,7 @@ impl Request {
         Request {
             release: recipe.debian.release.clone(),
             components: recipe.debian.components.clone(),
-            kernel: recipe.kernel.package.clone(),
+            kernel: recipe.kernel.locked().map(str::to_owned),
             busybox: recipe.initramfs.busybox.clone(),
             packages: recipe.rootfs.packages.iter().cloned().collect(),
             exclude: recipe.rootfs.exclude.iter().cloned().collect(),
@@ -70,9 +72,11 @@ impl Request {
     /// What a recipe that asks for this one now has that another did not have, or has no longer.
     fn difference(&self, earlier: &Request) -> String {
         let mut all = Vec::new();
+        let none = "none".to_owned();
+        let (kernel, earlier_kernel) = (self.kernel.as_ref(), earlier.kernel.as_ref());
         let plain = [
             ("release", &self.release, &earlier.release),
-            ("kernel", &self.kernel, &earlier.kernel),
+            ("kernel", kernel.unwrap_or(&none), earlier_kernel.unwrap_or(&none)),
             ("busybox", &self.busybox, &earlier.busybox),
         ];
         for (what, now, before) in plain.into_iter().filter(|(_, now, before)| now != before) {
@@ -179,13 +183,18 @@ impl Lock {
         self
     }
 
+    /// Its text.
+    pub fn to_text(&self) -> Result<String> {
+        format::to_text(self).map_err(|error| Error::build("lock", error))
+    }
+
     /// Writes the lock, whole or not at all.
     pub fn write(&self, path: &Path) -> Result<()> {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
         let _until_it_is_there = interrupt::put_off();
         let mut file = tempfile::Builder::new().prefix(".lock-").tempfile_in(directory).at(directory)?;
-        let text = format::to_text(self).map_err(|error| Error::build("lock", error))?;
+        let text = self.to_text()?;
         file.write_all(text.as_bytes()).at(path)?;
         // A temporary file is private; a lock is to be read and committed like the recipe.
         use std::os::unix::fs::PermissionsExt;

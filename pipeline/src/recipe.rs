@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use store::Hash;
 
 pub use check::is_name;
 pub use error::RecipeError;
@@ -38,7 +39,7 @@ pub struct Recipe {
     /// What the kernel starts first: it loads modules, mounts the root file system and leaves.
     pub initramfs: Initramfs,
     /// The read-only root file system. Its parts are made in this order: packages, directories, applets, symlinks,
-    /// overlay, files, json, permissions.
+    /// overlay, files, json, programs, permissions.
     pub rootfs: Rootfs,
     /// What the guest may write, in memory, over the root file system.
     pub overlay: Overlay,
@@ -68,15 +69,67 @@ impl Debian {
     }
 }
 
-/// The kernel.
+/// The kernel: exactly one of package, source and file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Kernel {
     /// The package; one that only depends on the current kernel, such as "linux-image-arm64", leads to that one.
-    pub package: String,
+    pub package: Option<String>,
+    /// The package with the kernel's source in /usr/src, such as "linux-source-6.12", to build a kernel from; one that only
+    /// depends on the current source leads to that one. `samovar doctor` says what that takes.
+    pub source: Option<String>,
+    /// What the kernel of source is to have, as a path on the host: lines as in the kernel's own .config, over
+    /// `allnoconfig`. All of it is built in. Left out, it is samovar's own kernel-config/microvm.config.
+    pub config: Option<PathBuf>,
+    /// A kernel that is there already, as a path on the host: an arm64 Image with all it needs built in.
+    pub file: Option<PathBuf>,
+    /// The hash that file must have, as `sha256sum` prints it.
+    #[schemars(with = "Option<String>", regex(pattern = "^[0-9a-f]{64}$"))]
+    pub sha256: Option<Hash>,
     /// The kernel's command line, such as "console=ttyAMA0 quiet nokaslr". What the initramfs needs to know is added to
     /// it. "nokaslr" keeps two builds alike.
     pub command_line: String,
+}
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// A package that has it, and its modules.
+    Package(&'a str),
+    /// A package that has its source.
+    Source {
+        /// The package.
+        package: &'a str,
+        /// The configuration, unless it is our own.
+        config: Option<&'a Path>,
+    },
+    /// A file of the host.
+    File {
+        /// The file, as the recipe gives it.
+        path: &'a Path,
+        /// The hash it must have; a recipe that was checked says it.
+        sha256: Option<Hash>,
+    },
+}
+
+impl Kernel {
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin<'_> {
+        match (&self.source, &self.file) {
+            (Some(package), _) => Origin::Source { package, config: self.config.as_deref() },
+            (None, Some(path)) => Origin::File { path, sha256: self.sha256 },
+            // In a recipe that was checked it is there; no package has no name.
+            (None, None) => Origin::Package(self.package.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// The package that the lock has for it, if it comes from one.
+    pub fn locked(&self) -> Option<&str> {
+        match self.origin() {
+            Origin::Package(package) | Origin::Source { package, .. } => Some(package),
+            Origin::File { .. } => None,
+        }
+    }
 }
 
 /// What the kernel starts first: it loads modules, mounts the root file system and leaves.
@@ -88,8 +141,9 @@ pub struct Initramfs {
     /// The program the kernel starts, as a path on the host. Left out, it is samovar's own, which loads the modules,
     /// mounts the root file system with the overlay over it, and starts the guest's /init.
     pub init: Option<PathBuf>,
-    /// The kernel's modules, in the order they are loaded; each one's dependencies before it. Adds to the list of a
-    /// recipe that is built on.
+    /// The modules of the kernel's package, in the order they are loaded; each one's dependencies before it. Adds to the
+    /// list of a recipe that is built on, unless that one's kernel is a package and this one's is not.
+    #[serde(default)]
     pub modules: Vec<String>,
 }
 
@@ -97,7 +151,7 @@ pub struct Initramfs {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rootfs {
-    /// The image's file name.
+    /// The image's file name; it ends in ".ext4".
     #[serde(default = "Rootfs::image")]
     pub image: String,
     /// The file system's label, by which the guest finds it: 1 to 16 letters, digits, '.', '_' or '-'.
@@ -115,6 +169,11 @@ pub struct Rootfs {
     /// Exceptions to drop. Adds to the list of a recipe that is built on.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// What the guest starts or loads by name, as globs such as "/usr/bin/cage" or "/usr/lib/**/dri/*.so". Where there are
+    /// any, shared objects below /usr/lib that neither these nor other programs reach, by what each is linked with, are
+    /// left out; keep has exceptions. Adds to the list of a recipe that is built on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
     /// Directories to make. Adds to the list of a recipe that is built on.
     #[serde(default)]
     pub directories: Vec<String>,
@@ -248,6 +307,8 @@ pub struct RecipeFile {
     pub recipe: Recipe,
     /// Its lock: the one beside it unless another was asked for.
     pub lock: PathBuf,
+    /// The files it is written in, its own first, and their texts.
+    pub texts: Vec<(PathBuf, String)>,
 }
 
 impl RecipeFile {
@@ -257,7 +318,8 @@ impl RecipeFile {
         let tree = extends::merged(&sources)?;
         let recipe = parse::parse(&sources, tree.clone())?;
         check::check(&sources, &tree, &recipe)?;
-        Ok(RecipeFile { path: path.into(), recipe, lock: path.with_extension("lock") })
+        let lock = path.with_extension("lock");
+        Ok(RecipeFile { path: path.into(), recipe, lock, texts: sources.into_texts() })
     }
 
     /// The same with another lock, if one is named.

@@ -68,6 +68,21 @@ impl Reporter {
         fetching
     }
 
+    /// Shows how far something is that is counted in bytes: on a terminal a bar, elsewhere one line.
+    pub fn working(&self, what: &str) -> Bar {
+        if !self.bars {
+            self.line(what);
+        }
+        let bar = if self.bars { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg:24!} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(what.to_owned());
+        Bar(bar)
+    }
+
     /// Shows that something is going on, until the bar is dropped.
     pub fn spinner(&self, what: &str) -> Bar {
         let bar = if self.bars { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
@@ -113,6 +128,12 @@ impl Bar {
     /// How many bytes are done.
     pub fn set(&self, bytes: u64) {
         self.0.set_position(bytes);
+    }
+
+    /// How many bytes are done, and how many there are.
+    pub fn progress(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
     }
 
     /// What is going on now.

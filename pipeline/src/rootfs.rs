@@ -1,5 +1,7 @@
 //! The root file system: packages, what their scripts would have done, our own files, and the ext4 image of it all.
 
+mod libraries;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -35,11 +37,15 @@ pub fn base() -> Result<Tree> {
     Ok(tree)
 }
 
+/// The file in the artifact that says what of packages was not taken: a path on each line, sorted.
+pub const DROPPED: &str = "dropped.txt";
+
 /// Decides which files of packages are taken.
 #[derive(Debug)]
 pub struct Filter {
     drop: Vec<glob::Pattern>,
     keep: Vec<glob::Pattern>,
+    programs: Vec<glob::Pattern>,
 }
 
 impl Filter {
@@ -52,27 +58,36 @@ impl Filter {
         Ok(Filter {
             drop: patterns(&rootfs.drop).map_err(build)?,
             keep: patterns(&rootfs.keep).map_err(build)?,
+            programs: patterns(&rootfs.programs).map_err(build)?,
         })
     }
 
     /// Whether the file at `path` is taken.
     pub fn takes(&self, path: &str) -> bool {
-        const OPTIONS: glob::MatchOptions = glob::MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: false,
-        };
-        let matches = |patterns: &[glob::Pattern]| {
-            let above = path.match_indices('/').map(|(at, _)| &path[..at]).filter(|above| !above.is_empty());
-            above.chain([path]).any(|part| patterns.iter().any(|pattern| pattern.matches_with(part, OPTIONS)))
-        };
-        !matches(&self.drop) || matches(&self.keep)
+        !matches(&self.drop, path) || matches(&self.keep, path)
+    }
+
+    /// Whether the file at `path` stays, whoever is linked with it.
+    fn is_program(&self, path: &str) -> bool {
+        matches(&self.programs, path) || matches(&self.keep, path)
     }
 }
 
-/// Adds what the recipe asks for beyond packages.
-pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
+/// Whether a pattern matches a path, or a directory above it.
+fn matches(patterns: &[glob::Pattern], path: &str) -> bool {
+    const OPTIONS: glob::MatchOptions = glob::MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: false,
+    };
+    let above = path.match_indices('/').map(|(at, _)| &path[..at]).filter(|above| !above.is_empty());
+    above.chain([path]).any(|part| patterns.iter().any(|pattern| pattern.matches_with(part, OPTIONS)))
+}
+
+/// Adds what the recipe asks for beyond packages, and takes out shared objects that nothing reaches; their paths.
+pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<Vec<String>> {
     let rootfs = &file.recipe.rootfs;
+    let filter = Filter::new(rootfs)?;
     // What the guest's init mounts over.
     for (path, mode) in
         [("/dev", 0o755), ("/proc", 0o555), ("/run", 0o755), ("/sys", 0o555), ("/tmp", 0o1777)]
@@ -93,13 +108,7 @@ pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
         tree.add(path, Attributes::root(0o777), Kind::Symlink(target.clone())).map_err(place)?;
     }
     for directory in &rootfs.overlay {
-        for (name, kind, attributes) in overlay_files(&file.resolve(directory))? {
-            match kind {
-                Kind::Directory(_) => tree.make_directory(&name, attributes).map(drop),
-                other => tree.replace(&name, attributes, other).map(drop),
-            }
-            .map_err(place)?;
-        }
+        lay_over(tree, &file.resolve(directory))?;
     }
     for (path, text) in &rootfs.files {
         let content = Content::Memory(text.as_bytes().into());
@@ -108,6 +117,10 @@ pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
     for (path, changes) in &rootfs.json {
         change_json(tree, path, changes)?;
     }
+    let unreached = match filter.programs.is_empty() {
+        true => Vec::new(),
+        false => libraries::prune(tree, &|path| filter.is_program(path))?,
+    };
     for permission in &rootfs.permissions {
         let missing =
             || Error::build(STEP, format!("`permissions` names {}, which is not there", permission.path));
@@ -125,7 +138,7 @@ pub fn finish(tree: &mut Tree, file: &RecipeFile) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(unreached)
 }
 
 /// Merges an object into the JSON file at `path`, or writes it there.
@@ -163,6 +176,18 @@ fn merge_json(whole: &mut Value, changes: &Value) {
         }
         (whole, changes) => *whole = changes.clone(),
     }
+}
+
+/// Lays the files of a directory of the host over a tree.
+pub fn lay_over(tree: &mut Tree, directory: &Path) -> Result<()> {
+    for (path, kind, attributes) in overlay_files(directory)? {
+        match kind {
+            Kind::Directory(_) => tree.make_directory(&path, attributes).map(drop),
+            other => tree.replace(&path, attributes, other).map(drop),
+        }
+        .map_err(place)?;
+    }
+    Ok(())
 }
 
 /// The files of a directory of the host, in order of their paths. Of their modes only "executable" is kept: that

@@ -95,7 +95,7 @@ fn refuse<T>(path: &str, reason: &'static str) -> Result<T, TreeError> {
 }
 
 /// A file system's tree.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     /// The root is the first. A node that nothing names any more stays, unreachable.
     nodes: Vec<Node>,
@@ -138,6 +138,18 @@ impl Tree {
         let mut links = 0;
         let parent = self.walk(ROOT, directories, &mut links)?;
         self.entry(parent, last)
+    }
+
+    /// Takes the name at an absolute path, whose directory's links are followed, out of its directory. Other names of the
+    /// same node stay.
+    pub fn remove(&mut self, path: &str) -> Option<NodeId> {
+        let parts = parts(path).ok()?;
+        let (last, directories) = parts.split_last()?;
+        let parent = self.walk(ROOT, directories, &mut 0)?;
+        match &mut self.node_mut(parent).kind {
+            Kind::Directory(entries) => entries.remove(*last),
+            _ => None,
+        }
     }
 
     /// The node at an absolute path, all links followed.
@@ -308,6 +320,12 @@ impl Tree {
     /// A hash of everything in the tree.
     pub fn digest(&self) -> io::Result<Hash> {
         let mut hasher = Hasher::new();
+        self.describe(&mut |path, line| hasher.update(format!("{path:?} {line}\n").as_bytes()))?;
+        Ok(hasher.finish())
+    }
+
+    /// Tells everything of each file, its content by hash: the path, and the rest as text.
+    pub fn describe(&self, tell: &mut dyn FnMut(&str, String)) -> io::Result<()> {
         let mut seen = BTreeMap::new();
         self.walk_all(&mut |path, id, node| {
             let Attributes { mode, uid, gid } = node.attributes;
@@ -321,13 +339,13 @@ impl Tree {
                 (Kind::Fifo, _) => "fifo".to_owned(),
             };
             seen.entry(id).or_insert_with(|| path.to_owned());
-            hasher.update(format!("{path:?} {mode:o} {uid} {gid} {what}\n").as_bytes());
+            let mut line = format!("{mode:o} {uid} {gid} {what}");
             for (name, value) in &node.xattrs {
-                hasher.update(format!("xattr {name:?} {} {}\n", value.len(), Hash::of(value)).as_bytes());
+                line += &format!("\nxattr {name:?} {} {}", value.len(), Hash::of(value));
             }
+            tell(path, line);
             io::Result::Ok(())
-        })?;
-        Ok(hasher.finish())
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! in a window.
 
 pub mod boot;
+pub mod bundled;
 pub mod capture;
 pub mod commands;
 pub mod console;

@@ -49,6 +49,9 @@ pub enum RestoreError {
     /// The artifact is not sound, or not there.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The bundle is not sound, or not trusted.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
     /// It is something else.
     #[error("{} is a {kind}, not a warm base", .path.display())]
     NotWarmBase {
@@ -74,7 +77,7 @@ pub enum RestoreError {
         error: io::Error,
     },
     /// The disk's artifact holds no image, or several.
-    #[error("{}: holds {found} files where one disk image should be", .path.display())]
+    #[error("{}: holds {found} images where one of a disk should be", .path.display())]
     Disk {
         /// The artifact.
         path: PathBuf,
@@ -109,6 +112,10 @@ impl RestoreError {
             RestoreError::Store(error) => {
                 !matches!(error, store::Error::Io { .. } | store::Error::NoSpace { .. })
             }
+            RestoreError::Bundle(bundle::Error::Store(
+                store::Error::Io { .. } | store::Error::NoSpace { .. },
+            ))
+            | RestoreError::Bundle(bundle::Error::NoRoom { .. }) => false,
             RestoreError::Snapshot { error: SnapshotError::Io(_), .. }
             | RestoreError::Host(_)
             | RestoreError::Engine(_) => false,
@@ -121,6 +128,7 @@ impl RestoreError {
     pub fn hint(&self) -> &'static str {
         match self {
             RestoreError::Store(error) => error.hint(),
+            RestoreError::Bundle(error) => error.hint(),
             RestoreError::NotWarmBase { .. } => "give the warm base that `samovar build` prints",
             RestoreError::Snapshot { error, .. } => error.hint(),
             RestoreError::Load(error) => error.hint().unwrap_or("build the recipe again with this version"),
@@ -198,8 +206,8 @@ pub fn restore_on(
 
 fn open_disk(base: &Artifact) -> Result<File, RestoreError> {
     let artifact = base.need(DISK_ROLE)?;
-    let [image] = artifact.manifest().files.as_slice() else {
-        let found = artifact.manifest().files.len();
+    let [image] = artifact.images()[..] else {
+        let found = artifact.images().len();
         return Err(RestoreError::Disk { path: artifact.dir().into(), found });
     };
     Ok(File::open(artifact.file(&image.name)?)?)

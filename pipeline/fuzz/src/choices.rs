@@ -27,7 +27,7 @@ impl<'a> Choices<'a> {
     }
 
     pub(crate) fn one_in(&mut self, n: u8) -> bool {
-        self.byte() % n == 0
+        self.byte().is_multiple_of(n)
     }
 
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {

@@ -5,6 +5,7 @@
 
 mod choices;
 
+pub mod bundle;
 pub mod control;
 pub mod deb;
 pub mod lock;
@@ -55,6 +56,11 @@ mod replay {
     #[test]
     fn recipe() {
         replay("recipe", recipe::run, 2_000, 600);
+    }
+
+    #[test]
+    fn bundle() {
+        replay("bundle", bundle::run, 1_000, 200);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn run(data: &[u8]) {
         Err(error) => crate::is_well_put(&error),
     }
     for name in &named {
-        let _ = resolve::kernel(&index, name);
+        let _ = resolve::kernel(&index, name, "a");
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::make_lock;
 use super::store_option::StoreOption;
-use crate::build::{Build, Target};
+use crate::build::{Build, Outcome, Target};
 use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
 use crate::error::{Error, Result};
@@ -39,6 +41,9 @@ pub(super) struct Args {
     /// Do every step again, and say whether the same bytes came out
     #[arg(long)]
     rebuild: bool,
+    /// Print the path, the hash and the steps that were done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
@@ -52,16 +57,29 @@ impl Args {
             lock_file: None,
             offline,
             rebuild: false,
+            json: false,
         }
     }
 
     pub(super) fn run(self) -> Result<()> {
-        println!("{}", self.build()?.display());
+        let json = self.json;
+        let (path, Outcome { artifact, built }) = self.make()?;
+        match json {
+            true => {
+                let built: Vec<String> = built.iter().map(ToString::to_string).collect();
+                println!("{:#}", json!({ "path": path, "hash": artifact.hash(), "built": built }));
+            }
+            false => println!("{}", path.display()),
+        }
         Ok(())
     }
 
     /// Builds; the path of the artifact.
     pub(super) fn build(self) -> Result<PathBuf> {
+        Ok(self.make()?.0)
+    }
+
+    fn make(self) -> Result<(PathBuf, Outcome)> {
         let reporter = Reporter::new();
         let file = RecipeFile::read(&self.recipe)?.with_lock(self.lock_file);
         let store = self.store.open(&self.recipe)?;
@@ -82,18 +100,12 @@ impl Args {
                 make_lock(&choice)?
             }
         };
-        let build = Build {
-            file: &file,
-            lock: &lock,
-            store: &store,
-            fetcher: &fetcher,
-            rebuild: self.rebuild,
-            reporter,
-        };
+        let mut build = Build::new(&file, &lock, &store, &fetcher, reporter);
+        build.rebuild = self.rebuild;
         let outcome = build.run(self.until)?;
         if outcome.built.is_empty() {
             reporter.line("up to date");
         }
-        Ok(store.path_of(outcome.artifact.hash()))
+        Ok((store.path_of(outcome.artifact.hash()), outcome))
     }
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, IoContext, Result};
+use crate::kernel::config::Fragment;
 use crate::lock::Lock;
-use crate::recipe::RecipeFile;
+use crate::recipe::{Origin, RecipeFile};
 use crate::reporter::Reporter;
 
 /// Where recipes are looked for when none is named.
@@ -67,6 +68,16 @@ fn check(path: &Path) -> Result<bool> {
     if let Some(init) = &file.recipe.initramfs.init {
         let init = file.resolve(init);
         fs::File::open(&init).at(&init)?;
+    }
+    match file.recipe.kernel.origin() {
+        Origin::Package(_) => {}
+        Origin::Source { config, .. } => {
+            Fragment::of(&file, config)?;
+        }
+        Origin::File { path, .. } => {
+            let path = file.resolve(path);
+            fs::File::open(&path).at(&path)?;
+        }
     }
     for directory in &file.recipe.rootfs.overlay {
         let directory = file.resolve(directory);

@@ -3,25 +3,40 @@
 mod build;
 mod check;
 mod cleanup;
+mod completions;
+mod diff;
+mod doctor;
 mod info;
+mod key;
+mod keygen;
 mod list;
 mod lock;
+mod man;
 mod new;
+mod pack;
 mod path;
 mod rm;
 mod run;
 mod schema;
 mod store_option;
+mod tree;
+mod unpack;
 mod verify;
+mod why;
 
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
+use store::Store;
 
+use crate::build::Target;
 use crate::debian::archive;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::lock::choose::Choice;
+use crate::plan::{Planned, plan};
+use crate::recipe::RecipeFile;
 
 /// Builds warm microVM snapshots from recipes
 #[derive(Debug, Parser)]
@@ -39,9 +54,10 @@ Exit codes:
   1  a file or the store could not be read or written
   2  the command line, the recipe or its lock is wrong
   3  the network or the mirror failed
-  4  a signature or hash is wrong, or something fetched is malformed
+  4  a signature or hash is wrong, something fetched is malformed, a bundle does not fit, or a rebuild differs
   5  a step of the build or the capture failed
   6  the guest that was shown ended badly, or there was no window for it
+  7  the host lacks something that is needed (`samovar doctor`)
   130  interrupted (129, 143: likewise, by SIGHUP or SIGTERM)
 
 Environment:
@@ -58,13 +74,23 @@ enum Command {
     Lock(lock::Args),
     Build(build::Args),
     Run(run::Args),
+    Why(why::Args),
+    Tree(tree::Args),
+    Diff(diff::Args),
     List(list::Args),
     Info(info::Args),
     Path(path::Args),
     Verify(verify::Args),
+    Pack(pack::Args),
+    Unpack(unpack::Args),
+    Keygen(keygen::Args),
+    Key(key::Args),
     Rm(rm::Args),
     Cleanup(cleanup::Args),
+    Doctor(doctor::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -76,14 +102,41 @@ impl Cli {
             Command::Lock(args) => args.run(),
             Command::Build(args) => args.run(),
             Command::Run(args) => args.run(),
+            Command::Why(args) => args.run(),
+            Command::Tree(args) => args.run(),
+            Command::Diff(args) => args.run(),
             Command::List(args) => args.run(),
             Command::Info(args) => args.run(),
             Command::Path(args) => args.run(),
             Command::Verify(args) => args.run(),
+            Command::Pack(args) => args.run(),
+            Command::Unpack(args) => args.run(),
+            Command::Keygen(args) => args.run(),
+            Command::Key(args) => args.run(),
             Command::Rm(args) => args.run(),
             Command::Cleanup(args) => args.run(),
+            Command::Doctor(args) => args.run(),
             Command::Schema(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
+    }
+}
+
+/// A recipe and the steps of its build, as they stand with its lock.
+fn planned(recipe: &Path, lock_file: Option<PathBuf>, store: &Store) -> Result<(RecipeFile, Vec<Planned>)> {
+    let file = RecipeFile::read(recipe)?.with_lock(lock_file);
+    let missing = || Error::Lock { path: file.lock.clone(), reason: "is not there".into() };
+    let lock = Lock::read(&file.lock, &file.recipe)?.ok_or_else(missing)?;
+    let steps = plan(&file, &lock, store, Target::WarmBase)?;
+    Ok((file, steps))
+}
+
+/// How a step stands, in a few words.
+fn state(step: &Planned) -> &'static str {
+    match step.artifact {
+        Some(_) => "up to date",
+        None => "to be built",
     }
 }
 

@@ -1,5 +1,7 @@
 //! `samovar path`
 
+use serde_json::json;
+
 use super::store_option::StoreOption;
 use crate::error::Result;
 
@@ -10,12 +12,18 @@ pub(super) struct Args {
     artifact: String,
     #[command(flatten)]
     store: StoreOption,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let artifact = self.store.find(&self.artifact)?;
-        println!("{}", artifact.dir().display());
+        match self.json {
+            true => println!("{:#}", json!({ "path": artifact.dir(), "hash": artifact.hash() })),
+            false => println!("{}", artifact.dir().display()),
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `samovar rm`
 
+use serde_json::json;
 use store::Store;
 
 use super::store_option::StoreOption;
@@ -13,6 +14,9 @@ pub(super) struct Args {
     artifacts: Vec<String>,
     #[command(flatten)]
     store: StoreOption,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
@@ -21,9 +25,14 @@ impl Args {
         // All are found before any is gone.
         let hashes = self.artifacts.iter().map(|text| store.find(text)).collect::<Result<Vec<_>, _>>()?;
         let store = Store::open(store.dir())?;
-        for hash in hashes {
-            store.remove(&hash)?;
-            println!("{hash}");
+        for hash in &hashes {
+            store.remove(hash)?;
+            if !self.json {
+                println!("{hash}");
+            }
+        }
+        if self.json {
+            println!("{:#}", json!({ "removed": hashes }));
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! `--store`: which store a command works on.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
-use store::{Artifact, Store};
+use store::{Artifact, Store, default_dir};
 
 use crate::error::Result;
 
@@ -19,12 +18,17 @@ impl StoreOption {
     /// Opens the store that was named, or else the one of the workspace that the current directory or `recipe` is in;
     /// it is made if it is not there.
     pub(super) fn open(&self, recipe: &Path) -> Result<Store> {
-        Ok(Store::open(self.dir.clone().unwrap_or_else(|| default_dir(recipe)))?)
+        Ok(Store::open(self.dir(recipe))?)
+    }
+
+    /// Where that store is, or would be.
+    pub(super) fn dir(&self, recipe: &Path) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| default_dir(recipe))
     }
 
     /// The store that was named, or else the workspace's, which must be there.
     pub(super) fn existing(&self) -> Result<Store> {
-        Ok(Store::existing(self.dir.clone().unwrap_or_else(|| default_dir(Path::new("."))))?)
+        Ok(Store::existing(self.dir(Path::new(".")))?)
     }
 
     /// The artifact that a person means: in a directory, or in the store by name or hash.
@@ -39,16 +43,4 @@ impl StoreOption {
         let store = self.existing()?;
         Ok(store.load(&store.find(text)?)?)
     }
-}
-
-/// The `artifacts` directory beside the `Cargo.toml` nearest above the current directory, or above the recipe;
-/// without one, `artifacts` in the current directory.
-fn default_dir(recipe: &Path) -> PathBuf {
-    let here = env::current_dir().unwrap_or_default();
-    let beside = recipe.canonicalize().unwrap_or_default();
-    let above = here.ancestors().chain(beside.ancestors());
-    let mut stores = above.filter(|dir| dir.join("Cargo.toml").is_file()).map(|dir| dir.join("artifacts"));
-    let found = stores.find(|store| store.is_dir()).unwrap_or_else(|| here.join("artifacts"));
-    // Inside the current directory the short form is what people paste.
-    found.strip_prefix(&here).map(Path::to_owned).unwrap_or(found)
 }

@@ -4,7 +4,8 @@
 //! named packages come first, then the dependencies of each, depth first and in the order they are written in;
 //! among alternatives the first that can be had; for a name that several packages provide, the package of that very
 //! name, then the one that matters most to Debian. A test compares the two (`tests/resolution.rs`).
-//! Where a choice leads to a conflict it is taken back and the next one tried.
+//! Where a choice leads to a conflict it is taken back and the next one tried. A choice made long before the conflict is not
+//! reached that way; then the search begins anew, with what stood in the way as the last choice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -15,9 +16,12 @@ use super::relation::{Qualifier, Relation};
 use super::version::Version;
 use crate::error::{Error, Result};
 
-/// How often a choice is taken back before the search is given up. Debian's own packages need it a few times;
+/// How often a choice is taken back before a search is given up. Debian's own packages need it a few times;
 /// the number only keeps a hopeless search short.
-const MAX_RETREATS: usize = 10_000;
+const MAX_RETREATS: usize = 1000;
+
+/// How often a search is begun anew.
+const MAX_SEARCHES: usize = 20;
 
 /// The named packages and all they depend on, less the excluded ones, sorted by name.
 ///
@@ -25,24 +29,23 @@ const MAX_RETREATS: usize = 10_000;
 /// naming one. One on an excluded package counts as satisfied.
 pub fn closure<'a>(index: &'a Index, named: &[String], excluded: &[String]) -> Result<Vec<&'a Package>> {
     let excluded: BTreeSet<&str> = excluded.iter().map(String::as_str).collect();
-    let mut search = Search::new(index, &excluded);
-    for name in named {
-        let package = find(index, name)?;
-        if search.chosen.contains_key(&*package.name) {
-            continue;
-        }
-        let described = search.described(package)?;
-        if let Some(reason) = search.obstacle(package, &described) {
-            return Err(Error::Unresolved(reason));
-        }
-        search.choose(package, &described);
+    let mut avoided = BTreeSet::new();
+    let mut first = None;
+    for _ in 0..MAX_SEARCHES {
+        let mut search = Search::new(index, &excluded, &avoided);
+        let error = match search.closure(named) {
+            Ok(()) => return Ok(search.chosen.into_values().collect()),
+            Err(error) => error,
+        };
+        let new = search.culprit.filter(|name| !avoided.contains(name));
+        // What stood in the way first is what a person can do something about.
+        first.get_or_insert(error);
+        match new {
+            Some(name) => avoided.insert(name),
+            None => break,
+        };
     }
-    let mut goals = None;
-    for package in search.order.clone().into_iter().rev() {
-        goals = search.goals_of(package, goals)?;
-    }
-    search.run(goals)?;
-    Ok(search.chosen.into_values().collect())
+    Err(first.unwrap_or_else(|| Error::Unresolved("the packages cannot be had together".into())))
 }
 
 /// What a package's fields say, taken apart once.
@@ -62,6 +65,14 @@ struct Goal<'a> {
     next: Option<usize>,
 }
 
+/// Why a package cannot be chosen.
+#[derive(Debug)]
+struct Obstacle<'a> {
+    reason: String,
+    /// The chosen package that is in its way.
+    other: &'a Package,
+}
+
 /// A dependency that was satisfied by one of several packages.
 #[derive(Debug)]
 struct Choice<'a> {
@@ -77,6 +88,8 @@ struct Choice<'a> {
 struct Search<'a, 'e> {
     index: &'a Index,
     excluded: &'e BTreeSet<&'e str>,
+    /// What is chosen only if nothing else will do.
+    avoided: &'e BTreeSet<&'a str>,
     known: HashMap<&'a str, Rc<Described>>,
     chosen: BTreeMap<&'a str, &'a Package>,
     /// The chosen packages in the order they were chosen in.
@@ -87,13 +100,20 @@ struct Search<'a, 'e> {
     choices: Vec<Choice<'a>>,
     /// What stood in the way first. Later obstacles are met on detours.
     obstacle: Option<String>,
+    /// The chosen package that stood in the way first.
+    culprit: Option<&'a str>,
 }
 
 impl<'a, 'e> Search<'a, 'e> {
-    fn new(index: &'a Index, excluded: &'e BTreeSet<&'e str>) -> Search<'a, 'e> {
+    fn new(
+        index: &'a Index,
+        excluded: &'e BTreeSet<&'e str>,
+        avoided: &'e BTreeSet<&'a str>,
+    ) -> Search<'a, 'e> {
         Search {
             index,
             excluded,
+            avoided,
             known: HashMap::new(),
             chosen: BTreeMap::new(),
             order: Vec::new(),
@@ -101,7 +121,28 @@ impl<'a, 'e> Search<'a, 'e> {
             goals: Vec::new(),
             choices: Vec::new(),
             obstacle: None,
+            culprit: None,
         }
+    }
+
+    /// Chooses the named packages and all they depend on.
+    fn closure(&mut self, named: &[String]) -> Result<()> {
+        for name in named {
+            let package = find(self.index, name)?;
+            if self.chosen.contains_key(&*package.name) {
+                continue;
+            }
+            let described = self.described(package)?;
+            if let Some(obstacle) = self.obstacle(package, &described) {
+                return Err(Error::Unresolved(obstacle.reason));
+            }
+            self.choose(package, &described);
+        }
+        let mut goals = None;
+        for package in self.order.clone().into_iter().rev() {
+            goals = self.goals_of(package, goals)?;
+        }
+        self.run(goals)
     }
 
     fn described(&mut self, package: &'a Package) -> Result<Rc<Described>> {
@@ -172,7 +213,10 @@ impl<'a, 'e> Search<'a, 'e> {
             self.choices.push(choice);
             let described = self.described(package)?;
             match self.obstacle(package, &described) {
-                Some(reason) => self.note(&goal, &reason),
+                Some(obstacle) => {
+                    self.note(&goal, &obstacle.reason);
+                    self.culprit.get_or_insert(&obstacle.other.name);
+                }
                 None => {
                     self.choose(package, &described);
                     let rest = self.after(&goal);
@@ -218,8 +262,8 @@ impl<'a, 'e> Search<'a, 'e> {
     }
 
     /// Why a package cannot be together with those already chosen.
-    fn obstacle(&self, package: &Package, described: &Described) -> Option<String> {
-        let cannot = |one: &Package, other: &Package, relation: &Relation| {
+    fn obstacle(&self, package: &Package, described: &Described) -> Option<Obstacle<'a>> {
+        let reason = |one: &Package, other: &Package, relation: &Relation| {
             format!(
                 "but {} {} cannot be together with {} {} (it conflicts with {relation})",
                 one.name, one.version, other.name, other.version
@@ -237,7 +281,7 @@ impl<'a, 'e> Search<'a, 'e> {
                 found.find(|(other, _)| other.name != package.name).map(|(other, _)| other)
             };
             if let Some(other) = real.filter(|other| other.name != package.name).or_else(provider) {
-                return Some(cannot(package, other, relation));
+                return Some(Obstacle { reason: reason(package, other, relation), other });
             }
         }
         let own = (&*package.name, Some(&package.version), true);
@@ -249,7 +293,7 @@ impl<'a, 'e> Search<'a, 'e> {
                     _ => relation.accepts_provided(version),
                 };
                 if hit && reaches(relation) && other.name != package.name {
-                    return Some(cannot(other, package, relation));
+                    return Some(Obstacle { reason: reason(other, package, relation), other });
                 }
             }
         }
@@ -290,6 +334,8 @@ impl<'a, 'e> Search<'a, 'e> {
                 found.push(package);
             }
         }
+        // Stable: the order stays the same among those that are avoided, and among the others.
+        found.sort_by_key(|package| self.avoided.contains(&*package.name));
         found.reverse();
         found
     }
@@ -310,12 +356,13 @@ fn reaches(relation: &Relation) -> bool {
     !matches!(&relation.qualifier, Some(Qualifier::Architecture(name)) if name != ARCHITECTURE)
 }
 
-/// The kernel package that `name` stands for: a package that depends on exactly one version of one kernel image,
-/// as `linux-image-arm64` does, leads to that one. Only the image is taken: the initramfs is our own.
-pub fn kernel<'a>(index: &'a Index, name: &str) -> Result<&'a Package> {
+/// The kernel package that `name` stands for: a package that depends on exactly one version of one package whose name
+/// begins so, as `linux-image-arm64` does with "linux-image-" and `linux-source` with "linux-source-", leads to that one.
+/// Nothing else comes along: the initramfs is our own, and what builds a kernel is the host's.
+pub fn kernel<'a>(index: &'a Index, name: &str, beginning: &str) -> Result<&'a Package> {
     let package = find(index, name)?;
     let groups = packages::dependencies(package)?;
-    let mut images = groups.iter().flatten().filter(|relation| relation.name.starts_with("linux-image-"));
+    let mut images = groups.iter().flatten().filter(|relation| relation.name.starts_with(beginning));
     match (images.next(), images.next()) {
         (None, _) => Ok(package),
         (Some(relation), None) => {
@@ -324,9 +371,7 @@ pub fn kernel<'a>(index: &'a Index, name: &str) -> Result<&'a Package> {
                 Error::Unresolved(format!("package {name} needs {relation}, which cannot be had"))
             })
         }
-        (Some(_), Some(_)) => {
-            Err(Error::Unresolved(format!("package {name} depends on several kernel images")))
-        }
+        (Some(_), Some(_)) => Err(Error::Unresolved(format!("package {name} depends on several kernels"))),
     }
 }
 
@@ -480,6 +525,27 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_made_long_before_is_made_anew() {
+        // Twenty choices that are nobody's fault lie between the one that is wrong and what it is in the way of.
+        let between = (0..20).map(|n| format!("v{n}")).collect::<Vec<_>>().join(", ");
+        let mut list = vec![
+            stanza("a", "1", &format!("Depends: wrong | right, {between}, last")),
+            stanza("wrong", "1", ""),
+            stanza("right", "1", ""),
+            stanza("last", "1", "Conflicts: wrong"),
+        ];
+        let mut expected = vec!["a".to_owned(), "last".into(), "right".into()];
+        for n in 0..20 {
+            list.extend(
+                ["x", "y"].map(|name| stanza(&format!("{name}{n}"), "1", &format!("Provides: v{n}"))),
+            );
+            expected.push(format!("x{n}"));
+        }
+        expected.sort();
+        assert_eq!(names(&index(&[&list]), &["a"], &[]).unwrap(), expected);
+    }
+
+    #[test]
     fn what_cannot_be_had_is_named() {
         let index = index(&[&[stanza("firefox-esr", "1", "Depends: libc (>= 2)"), stanza("libc", "1", "")]]);
         let error = names(&index, &["firefox-esr"], &[]).unwrap_err();
@@ -496,9 +562,10 @@ mod tests {
         let image = stanza("linux-image-6.12-arm64", "6.12-1", "Depends: kmod, initramfs-tools | x");
         let good = index(&[&[meta("6.12-1"), image.clone()]]);
         for name in ["linux-image-arm64", "linux-image-6.12-arm64"] {
-            assert_eq!(kernel(&good, name).unwrap().name, "linux-image-6.12-arm64");
+            assert_eq!(kernel(&good, name, "linux-image-").unwrap().name, "linux-image-6.12-arm64");
+            assert_eq!(kernel(&good, name, "linux-source-").unwrap().name, name);
         }
         let bad = index(&[&[meta("6.12-2"), image]]);
-        assert!(kernel(&bad, "linux-image-arm64").is_err());
+        assert!(kernel(&bad, "linux-image-arm64", "linux-image-").is_err());
     }
 }

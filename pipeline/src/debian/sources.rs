@@ -44,6 +44,9 @@ pub struct Mirrors {
     security: Option<String>,
 }
 
+/// The archives that packages come from.
+pub const ARCHIVES: [Archive; 2] = [Archive::Debian, Archive::DebianSecurity];
+
 impl Mirrors {
     /// What the environment and this host's apt say.
     pub fn of_host() -> Mirrors {
@@ -55,14 +58,18 @@ impl Mirrors {
         Mirrors { debian: find(Archive::Debian), security: find(Archive::DebianSecurity) }
     }
 
+    /// The mirror of an archive, if one is known.
+    pub fn of(&self, archive: Archive) -> Option<&str> {
+        match archive {
+            Archive::Debian => self.debian.as_deref(),
+            Archive::DebianSecurity => self.security.as_deref(),
+        }
+    }
+
     /// The URL of a file of an archive.
     pub fn url(&self, archive: Archive, path: &str) -> Result<String> {
-        let base = match archive {
-            Archive::Debian => &self.debian,
-            Archive::DebianSecurity => &self.security,
-        };
         let error = || Error::NoMirror { archive: archive.name(), variable: archive.variable() };
-        let base = base.as_deref().ok_or_else(error)?.trim_end_matches('/');
+        let base = self.of(archive).ok_or_else(error)?.trim_end_matches('/');
         // A package's version may hold a '+', and its file name a '~'; apt sends both as they are.
         Ok(format!("{base}/{path}"))
     }

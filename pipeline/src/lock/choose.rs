@@ -142,11 +142,12 @@ impl Choice<'_> {
         Ok([(Step::Initramfs, own), (Step::Rootfs, rootfs)])
     }
 
-    /// The kernel's package: the locked one, while the recipe asks for what it asked for then.
-    fn kernel(&self, index: &Index) -> Result<LockedPackage> {
-        let asked = &self.file.recipe.kernel.package;
+    /// The kernel's package, if it comes from one: the locked one, while the recipe asks for what it asked for then.
+    fn kernel(&self, index: &Index) -> Result<Option<LockedPackage>> {
+        let kernel = &self.file.recipe.kernel;
+        let Some(asked) = kernel.locked() else { return Ok(None) };
         let same = |lock: &&Lock| match &lock.asked {
-            Asked::For(request) => request.kernel == *asked,
+            Asked::For(request) => request.kernel.as_deref() == Some(asked),
             Asked::ForHash(_) => lock.misfit(&self.file.recipe).is_none(),
         };
         let locked = self.kept().filter(same).and_then(|lock| lock.packages(Step::Kernel).next());
@@ -157,14 +158,22 @@ impl Choice<'_> {
             }
             Update::All => None,
         };
-        match kept {
-            Some(package) => Ok(LockedPackage { steps: vec![Step::Kernel], ..package.clone() }),
-            None => Ok(locked_package(resolve::kernel(index, asked)?, Step::Kernel)),
-        }
+        Ok(Some(match kept {
+            Some(package) => LockedPackage { steps: vec![Step::Kernel], ..package.clone() },
+            None => {
+                let names = if kernel.source.is_some() { "linux-source-" } else { "linux-image-" };
+                locked_package(resolve::kernel(index, asked, names)?, Step::Kernel)
+            }
+        }))
     }
 
-    fn lock(&self, kernel: LockedPackage, steps: Vec<(Step, Vec<Package>)>, suites: &[Suite]) -> Lock {
-        let mut packages = vec![kernel];
+    fn lock(
+        &self,
+        kernel: Option<LockedPackage>,
+        steps: Vec<(Step, Vec<Package>)>,
+        suites: &[Suite],
+    ) -> Lock {
+        let mut packages = Vec::from_iter(kernel);
         for (step, chosen) in steps {
             for package in &chosen {
                 match packages.iter_mut().find(|locked| locked.name == package.name) {
@@ -192,7 +201,8 @@ impl Choice<'_> {
         let Update::Named(names) = self.update else { return Ok(()) };
         let locked = self.earlier.map_or(&[][..], Lock::all);
         let is_known = |name: &&String| {
-            locked.iter().any(|package| package.name == **name) || self.file.recipe.kernel.package == **name
+            locked.iter().any(|package| package.name == **name)
+                || self.file.recipe.kernel.locked() == Some(name.as_str())
         };
         match names.iter().find(|name| !is_known(name)) {
             None => Ok(()),

@@ -53,7 +53,7 @@ pub(super) fn first_inputs(recipe: &Recipe) -> Hash {
     let inputs = FirstInputs {
         release: &recipe.debian.release,
         components: &recipe.debian.components,
-        kernel: &recipe.kernel.package,
+        kernel: recipe.kernel.locked().unwrap_or_default(),
         busybox: &recipe.initramfs.busybox,
         packages: &recipe.rootfs.packages,
         exclude: &recipe.rootfs.exclude,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::recipe::Kernel;
 
 /// As the first format was written; it stays readable for ever.
 const V1: &str = r#"# The packages of the recipe beside this file, made by `samovar lock`.
@@ -70,6 +71,28 @@ fn a_lock_knows_its_recipe() {
     let renewed = first.clone().renewed(&hello);
     assert_eq!(renewed.misfit(&hello), None);
     assert_eq!(renewed.all(), first.all());
+}
+
+/// A kernel that is a file needs no package, and its recipe's lock has none for it.
+#[test]
+fn a_lock_knows_where_the_kernel_comes_from() {
+    let lock = format::parse(&v2()).unwrap();
+    let kernel = |kernel: Kernel| {
+        let mut recipe = recipe("['tool', 'busybox-static']");
+        recipe.kernel = Kernel { command_line: String::new(), ..kernel };
+        recipe
+    };
+    let nothing = recipe("[]").kernel;
+    let source =
+        kernel(Kernel { package: None, source: Some("linux-source-6.12".into()), ..nothing.clone() });
+    let told = "was made for other packages: the recipe asks for kernel linux-source-6.12 instead of linux-image-arm64";
+    assert_eq!(lock.misfit(&source).unwrap(), told);
+    let file = kernel(Kernel { package: None, file: Some("Image".into()), ..nothing });
+    assert!(lock.misfit(&file).unwrap().ends_with("kernel none instead of linux-image-arm64"));
+    let own = lock.renewed(&file);
+    let text = format::to_text(&own).unwrap();
+    assert!(!text.contains("kernel ="), "{text}");
+    assert_eq!(format::parse(&text).unwrap().misfit(&file), None);
 }
 
 #[test]

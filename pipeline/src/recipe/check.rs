@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::source::Sources;
-use super::{Recipe, RecipeError, Size};
+use super::{Kernel, Origin, Recipe, RecipeError, Size};
 
 /// The machine's own limits; a recipe beyond them could be built but never run.
 pub(super) const CPUS: RangeInclusive<usize> = 1..=8;
@@ -14,6 +14,10 @@ const MEMORY: RangeInclusive<Size> = Size::mebibytes(64)..=Size::mebibytes(64 <<
 pub(super) const PIXELS: RangeInclusive<u32> = 64..=8192;
 pub(super) const LIMIT_SECONDS: RangeInclusive<u64> = 1..=3600;
 pub(super) const MAX_SPARE_INODES: u32 = 1 << 20;
+
+/// What a kernel can come from, and what may be said beside it.
+pub(super) const ORIGINS: [(&str, Option<&str>); 3] =
+    [("package", None), ("source", Some("config")), ("file", Some("sha256"))];
 
 const ABSOLUTE: &str = "is no absolute path without '.' and '..'";
 
@@ -29,7 +33,7 @@ pub(super) fn check(sources: &Sources, tree: &Spanned<DeTable>, recipe: &Recipe)
     c.ensure(!debian.components.is_empty(), "debian.components", "names no part of the archive")?;
     c.each("debian.components", &debian.components, is_lower_name, "is no component's name")?;
 
-    c.ensure(is_package(&recipe.kernel.package), "kernel.package", "is not a package's name")?;
+    c.kernel(&recipe.kernel)?;
     let line = &recipe.kernel.command_line;
     // COMMAND_LINE_SIZE is 2048 on arm64 (arch/arm64/include/uapi/asm/setup.h); the rest is for our additions.
     c.ensure(line.len() <= 1900, "kernel.command-line", "is longer than 1900 bytes")?;
@@ -40,16 +44,26 @@ pub(super) fn check(sources: &Sources, tree: &Spanned<DeTable>, recipe: &Recipe)
     c.ensure(is_package(&initramfs.busybox), "initramfs.busybox", "is not a package's name")?;
     c.each("initramfs.modules", &initramfs.modules, is_name, "is no module's name")?;
     c.once("initramfs.modules", &initramfs.modules)?;
+    let loadable = matches!(recipe.kernel.origin(), Origin::Package(_)) || initramfs.modules.is_empty();
+    c.ensure_or(
+        loadable,
+        "initramfs.modules",
+        "are of a kernel's package, and this kernel is from none",
+        || "leave them out, and have in the kernel's configuration with `=y` what they are for".into(),
+    )?;
 
     let rootfs = &recipe.rootfs;
-    c.ensure(is_name(&rootfs.image), "rootfs.image", "is not a plain file name")?;
+    let is_image = is_name(&rootfs.image) && rootfs.image.ends_with(".ext4");
+    c.ensure(is_image, "rootfs.image", "is not a plain file name that ends in .ext4")?;
     // The label goes onto the kernel's command line; 16 bytes is what an ext4 superblock holds.
     let label = &rootfs.label;
     let fits = is_name(label) && label.len() <= 16;
     c.ensure(fits, "rootfs.label", "must be 1 to 16 letters, digits, '.', '_' or '-'")?;
     c.each("rootfs.packages", &rootfs.packages, is_package, "is no package's name")?;
     c.each("rootfs.exclude", &rootfs.exclude, is_package, "is no package's name")?;
-    for (path, globs) in [("rootfs.drop", &rootfs.drop), ("rootfs.keep", &rootfs.keep)] {
+    for (path, globs) in
+        [("rootfs.drop", &rootfs.drop), ("rootfs.keep", &rootfs.keep), ("rootfs.programs", &rootfs.programs)]
+    {
         c.each(path, globs, is_path, ABSOLUTE)?;
         c.each(path, globs, |glob| glob::Pattern::new(glob).is_ok(), "is no glob")?;
     }
@@ -107,6 +121,50 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
+    /// A kernel comes from one place, and what is said beside that is for this place.
+    fn kernel(&self, kernel: &Kernel) -> Result<(), RecipeError> {
+        let said = ORIGINS.map(|(origin, _)| self.find(&["kernel", origin]).is_some());
+        let named: Vec<&str> =
+            ORIGINS.iter().zip(said).filter(|(_, said)| *said).map(|((origin, _), _)| *origin).collect();
+        let two = format!("is a second kernel beside `{}`", named.first().unwrap_or(&""));
+        self.ensure_or(named.len() < 2, &format!("kernel.{}", named.last().unwrap_or(&"")), &two, || {
+            "take one of them out: a kernel is a `package`, or built from a `source`, or a `file`".into()
+        })?;
+        self.ensure_or(!named.is_empty(), "kernel", "names no kernel", || {
+            "add a `package` such as \"linux-image-arm64\", or a `source`, or a `file`".into()
+        })?;
+        for ((origin, companion), said) in ORIGINS.iter().zip(said) {
+            let Some(companion) = companion else { continue };
+            let fits = said || self.find(&["kernel", companion]).is_none();
+            self.ensure_or(fits, &format!("kernel.{companion}"), &format!("goes with `{origin}`"), || {
+                format!("take it out, or add `{origin}`")
+            })?;
+        }
+        for (origin, name) in [("package", &kernel.package), ("source", &kernel.source)] {
+            let good = name.as_deref().is_none_or(is_package);
+            self.ensure(good, &format!("kernel.{origin}"), "is not a package's name")?;
+        }
+        let pinned = kernel.file.is_none() || kernel.sha256.is_some();
+        self.ensure_or(pinned, "kernel.file", "needs `sha256` beside it", || {
+            "add what `sha256sum` says of the file: only a kernel of that hash is taken".into()
+        })
+    }
+
+    fn ensure_or(
+        &self,
+        holds: bool,
+        path: &str,
+        problem: &str,
+        hint: impl FnOnce() -> String,
+    ) -> Result<(), RecipeError> {
+        if holds {
+            return Ok(());
+        }
+        let parts: Vec<&str> = path.split('.').collect();
+        let key = parts.last().unwrap_or(&path);
+        Err(self.sources.error(self.value(&parts), format!("`{key}` {problem}"), Some(hint())))
+    }
+
     fn ensure(&self, holds: bool, path: &str, problem: &str) -> Result<(), RecipeError> {
         let key = path.rsplit('.').next().unwrap_or(path);
         let parts: Vec<&str> = path.split('.').collect();

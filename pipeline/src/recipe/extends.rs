@@ -1,7 +1,8 @@
 //! `extends`: recipes that build on others.
 //!
 //! A file is laid over the one that it names, which may name another in turn. Tables are merged key by key. Of two plain
-//! values the nearer one counts. Lists that collect things ([`COLLECTED`]) take the parent's items first and then their
+//! values the nearer one counts. A kernel that comes from elsewhere takes the place of the other one with all that was
+//! said of that. Lists that collect things ([`COLLECTED`]) take the parent's items first and then their
 //! own; other lists are a choice, and the nearer one counts. Relative paths start from the directory of the file they
 //! are written in.
 
@@ -11,18 +12,20 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::RecipeError;
+use super::check::ORIGINS;
 use super::source::{Source, Sources};
 
 /// How many recipes may build on one another.
 const MAX_DEPTH: usize = 8;
 
 /// The lists whose items come to those of the parent. A string that the parent has already is not added again.
-pub(super) const COLLECTED: [&str; 9] = [
+pub(super) const COLLECTED: [&str; 10] = [
     "initramfs.modules",
     "rootfs.packages",
     "rootfs.exclude",
     "rootfs.drop",
     "rootfs.keep",
+    "rootfs.programs",
     "rootfs.directories",
     "rootfs.applets",
     "rootfs.overlay",
@@ -37,7 +40,8 @@ pub(super) const REPLACED: [&str; 2] = ["debian.components", "keyboard.layouts"]
 const OPPOSITES: [(&str, &str); 2] = [("packages", "exclude"), ("drop", "keep")];
 
 /// The paths on the host, or lists of them.
-const HOST_PATHS: [(&str, &str); 2] = [("initramfs", "init"), ("rootfs", "overlay")];
+const HOST_PATHS: [(&str, &str); 4] =
+    [("kernel", "config"), ("kernel", "file"), ("initramfs", "init"), ("rootfs", "overlay")];
 
 /// Reads a recipe's file and all those it builds on, the recipe's own first.
 pub(super) fn read(path: &Path) -> Result<Sources, RecipeError> {
@@ -128,6 +132,7 @@ fn lead_paths(tree: &mut DeTable, way: &Path) {
 /// One file's tree over another's.
 fn over<'a>(mut base: Spanned<DeTable<'a>>, nearer: Spanned<DeTable<'a>>) -> Spanned<DeTable<'a>> {
     withdraw(base.get_mut(), nearer.get_ref());
+    change_kernel(base.get_mut(), nearer.get_ref());
     let span = nearer.span();
     let mut table = base.into_inner();
     merge(&mut table, nearer.into_inner(), "");
@@ -143,6 +148,22 @@ fn withdraw(base: &mut DeTable, nearer: &DeTable) {
         let Some(DeValue::Array(items)) = base.get_mut(from).map(Spanned::get_mut) else { continue };
         let taken = std::mem::replace(items, DeArray::new());
         *items = taken.into_iter().filter(|item| !holds(named, item)).collect();
+    }
+}
+
+/// Takes out of the base the kernel that the nearer file has another one for, with all that was said of it. Modules are
+/// part of a package: without it, they go too.
+fn change_kernel(base: &mut DeTable, nearer: &DeTable) {
+    let Some(DeValue::Table(nearer)) = nearer.get("kernel").map(Spanned::get_ref) else { return };
+    let Some((chosen, _)) = ORIGINS.iter().find(|(origin, _)| nearer.contains_key(*origin)) else { return };
+    let Some(DeValue::Table(kernel)) = base.get_mut("kernel").map(Spanned::get_mut) else { return };
+    let mut had_package = false;
+    for (origin, companion) in ORIGINS.iter().filter(|(origin, _)| origin != chosen) {
+        had_package |= kernel.remove(*origin).is_some() && *origin == "package";
+        companion.map(|companion| kernel.remove(companion));
+    }
+    if had_package && let Some(DeValue::Table(initramfs)) = base.get_mut("initramfs").map(Spanned::get_mut) {
+        initramfs.remove("modules");
     }
 }
 

@@ -26,7 +26,8 @@ pub fn schema() -> Value {
 fn extends() -> Value {
     json!({
         "description": "Another recipe that this one builds on, as a path from this file's directory. Tables are merged \
-            key by key, and a value here replaces the other's. The lists of [rootfs] and initramfs.modules add to the \
+            key by key, and a value here replaces the other's. A \
+            kernel from another place replaces the other's kernel and its modules. The lists of [rootfs] and initramfs.modules add to the \
             other's; a package under exclude is taken out of the other's packages, and the other way round. \
             debian.components and keyboard.layouts replace the other's. Relative paths start from the directory of the \
             file they are written in.",
@@ -109,6 +110,15 @@ mod tests {
         let limit = (*check::LIMIT_SECONDS.start(), *check::LIMIT_SECONDS.end());
         assert_eq!(bounds("warm-base.limit-seconds"), limit);
         assert_eq!(bounds("rootfs.spare-inodes"), (0, u64::from(check::MAX_SPARE_INODES)));
+    }
+
+    #[test]
+    fn a_hash_is_a_text() {
+        let (_, schema) = fields().into_iter().find(|(path, _)| path == "kernel.sha256").unwrap();
+        assert_eq!(
+            (&schema["type"], &schema["pattern"]),
+            (&json!(["string", "null"]), &json!("^[0-9a-f]{64}$"))
+        );
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Sources {
         self.0.len() - 1
     }
 
+    /// The files and their texts.
+    pub(super) fn into_texts(self) -> Vec<(PathBuf, String)> {
+        self.0.into_iter().map(|source| (source.path, source.text)).collect()
+    }
+
     pub(super) fn get(&self, number: usize) -> &Source {
         &self.0[number]
     }

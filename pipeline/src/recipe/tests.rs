@@ -163,6 +163,114 @@ fn paths_stay_inside() {
     }
 }
 
+const PACKAGE: &str = "package = \"linux-image-arm64\"";
+const MODULES: &str = "modules = [\"virtio_mmio\", \"virtio-rng\"]\n";
+const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+#[test]
+fn a_kernel_comes_from_one_place() {
+    let with = |kernel: &str| read(&GOOD.replace(PACKAGE, kernel).replace(MODULES, ""));
+    let source = with("source = \"linux-source-6.12\"\nconfig = \"my.config\"").unwrap().kernel;
+    let config = Some(Path::new("my.config"));
+    assert_eq!(source.origin(), Origin::Source { package: "linux-source-6.12", config });
+    assert_eq!(source.locked(), Some("linux-source-6.12"));
+    let own = with("source = \"linux-source\"").unwrap().kernel;
+    assert_eq!(own.origin(), Origin::Source { package: "linux-source", config: None });
+    let file = with(&format!("file = \"Image\"\nsha256 = \"{HASH}\"")).unwrap().kernel;
+    assert_eq!(file.origin(), Origin::File { path: Path::new("Image"), sha256: HASH.parse().ok() });
+    assert_eq!(file.locked(), None);
+    assert_eq!(with(PACKAGE).unwrap().kernel.origin(), Origin::Package("linux-image-arm64"));
+
+    let broken = |kernel: &str| {
+        let error = with(kernel).expect_err(kernel);
+        (error.to_string(), error.hint().unwrap_or_default())
+    };
+    for (kernel, message, hint) in [
+        (
+            "package = \"linux-image-arm64\"\nsource = \"linux-source\"",
+            "9:10: `source` is a second kernel beside `package`",
+            "take one of them out",
+        ),
+        ("source = \"linux-source\"\nfile = \"Image\"", "9:8: `file` is a second kernel", "take one"),
+        ("", "7:1: `kernel` names no kernel", "add a `package` such as"),
+        (
+            "package = \"linux-image-arm64\"\nconfig = \"x\"",
+            "9:10: `config` goes with `source`",
+            "take it out",
+        ),
+        ("source = \"linux-source\"\nsha256 = \"x\"", "9:10: ", ""),
+        (
+            &format!("source = \"linux-source\"\nsha256 = \"{HASH}\""),
+            "9:10: `sha256` goes with `file`",
+            "take it out, or add `file`",
+        ),
+        ("file = \"Image\"", "8:8: `file` needs `sha256` beside it", "add what `sha256sum` says"),
+        ("source = \"Linux\"", "8:10: `source` is not a package's name", ""),
+        ("src = \"linux-source\"", "8:1: unknown field `src`", "did you mean `source`?"),
+    ] {
+        let (found, told) = broken(kernel);
+        assert!(
+            found.contains(&format!("hello.toml:{message}")) && told.starts_with(hint),
+            "{found:?} {told:?}"
+        );
+    }
+    // Nothing has modules but a package.
+    let (error, hint) = broken_with_modules("source = \"linux-source\"");
+    assert_eq!(error, "hello.toml:14:11: `modules` are of a kernel's package, and this kernel is from none");
+    assert!(hint.starts_with("leave them out"));
+}
+
+fn broken_with_modules(kernel: &str) -> (String, String) {
+    let (error, hint) = broken(PACKAGE, kernel);
+    (error, hint.unwrap())
+}
+
+#[test]
+fn a_kernel_from_elsewhere_takes_the_place_of_the_other() {
+    let child = |kernel: &str, base: &str| {
+        let child = format!("extends = \"base/hello.toml\"\nname = \"mine\"\n{kernel}");
+        read_files(&[("r.toml", &*child), ("base/hello.toml", base)])
+    };
+    let source = "kernel.source = \"linux-source-6.12\"\nkernel.config = \"my.config\"\n";
+    let recipe = child(source, GOOD).unwrap();
+    let config = Some(Path::new("my.config"));
+    assert_eq!(recipe.kernel.origin(), Origin::Source { package: "linux-source-6.12", config });
+    assert_eq!(recipe.kernel.command_line, "console=ttyAMA0");
+    assert!(recipe.initramfs.modules.is_empty(), "the package's modules went with it");
+
+    let of_source =
+        GOOD.replace(MODULES, "").replace(PACKAGE, "source = \"linux-source-6.1\"\nconfig = \"../a.config\"");
+    // Another version of the same, and another configuration of the same: the rest stays, from where it is written.
+    let config = Some(Path::new("base/../a.config"));
+    let newer = child("kernel.source = \"linux-source-6.12\"", &of_source).unwrap();
+    assert_eq!(newer.kernel.origin(), Origin::Source { package: "linux-source-6.12", config });
+    let config = Some(Path::new("b.config"));
+    let other = child("kernel.config = \"b.config\"", &of_source).unwrap();
+    assert_eq!(other.kernel.origin(), Origin::Source { package: "linux-source-6.1", config });
+    let file = format!("kernel.file = \"Image\"\nkernel.sha256 = \"{HASH}\"\n");
+    let given = child(&file, &of_source).unwrap();
+    assert_eq!(given.kernel.origin(), Origin::File { path: Path::new("Image"), sha256: HASH.parse().ok() });
+    assert_eq!(given.kernel.config, None);
+    let of_file = GOOD.replace(MODULES, "").replace(PACKAGE, &file.replace("kernel.", ""));
+    let far = child("", &of_file).unwrap();
+    assert_eq!(
+        far.kernel.origin(),
+        Origin::File { path: Path::new("base/Image"), sha256: HASH.parse().ok() }
+    );
+    let package = "kernel.package = \"linux-image-arm64\"\ninitramfs.modules = [\"ext4\"]";
+    let packed = child(package, &of_file).unwrap();
+    assert_eq!(packed.kernel.origin(), Origin::Package("linux-image-arm64"));
+    assert_eq!((packed.kernel.sha256, &*packed.initramfs.modules), (None, &["ext4".to_owned()][..]));
+    // Another package still has modules of these names.
+    let cloud = child("kernel.package = \"linux-image-cloud-arm64\"", GOOD).unwrap();
+    assert_eq!(cloud.initramfs.modules, ["virtio_mmio", "virtio-rng"]);
+
+    let (error, _) = child(&format!("{source}kernel.package = \"linux-image-arm64\""), GOOD).unwrap_err();
+    assert_eq!(error, "r.toml:3:17: `source` is a second kernel beside `package`");
+    let (error, _) = child(&format!("{source}initramfs.modules = [\"ext4\"]"), GOOD).unwrap_err();
+    assert!(error.starts_with("r.toml:5:21: `modules` are of a kernel's package"), "{error}");
+}
+
 /// Reads the first of several files.
 fn read_files(files: &[(&str, &str)]) -> Result<Recipe, (String, Option<String>)> {
     let dir = tempfile::tempdir().unwrap();

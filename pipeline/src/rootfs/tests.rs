@@ -129,7 +129,7 @@ fn a_small_tree_fits_too() {
 fn what_the_filter_takes() {
     let filter = |drop: &[&str], keep: &[&str]| {
         let patterns = |globs: &[&str]| globs.iter().map(|text| glob::Pattern::new(text).unwrap()).collect();
-        Filter { drop: patterns(drop), keep: patterns(keep) }
+        Filter { drop: patterns(drop), keep: patterns(keep), programs: Vec::new() }
     };
     let docs = filter(&["/usr/share/doc", "/usr/bin/*", "/usr/lib/**/*.a"], &["/usr/bin/busybox"]);
     for dropped in

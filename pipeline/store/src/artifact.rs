@@ -57,6 +57,12 @@ impl Artifact {
         self.manifest.kind
     }
 
+    /// The files that a machine takes: all but the texts about them, which end in `.json` or `.txt`.
+    pub fn images(&self) -> Vec<&FileEntry> {
+        let is_text = |file: &&FileEntry| file.name.ends_with(".json") || file.name.ends_with(".txt");
+        self.manifest.files.iter().filter(|file| !is_text(file)).collect()
+    }
+
     /// The path of one of its files.
     pub fn file(&self, name: &str) -> Result<PathBuf> {
         self.entry(name).map(|entry| self.dir.join(&entry.name))

@@ -113,6 +113,7 @@ impl Store {
         let scratch = self.scratch()?;
         let aside = scratch.dir().join(hash.to_string());
         fs::rename(&path, &aside).at(&path)?;
+        remove_file(&self.provenance_path(hash))?;
         for (name, target) in self.names()? {
             if target == *hash {
                 remove_file(&self.dir().join("names").join(name))?;
@@ -181,7 +182,7 @@ fn remove_file(path: &Path) -> Result<()> {
 }
 
 /// Bytes that the files of a directory take on the disk; what cannot be looked at counts for nothing.
-fn on_disk(dir: &Path) -> u64 {
+pub(crate) fn on_disk(dir: &Path) -> u64 {
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     // stat(2): blocks of 512 bytes, whatever the file system's own are.
     files.filter_map(|file| file.metadata().ok()).map(|meta| meta.blocks() * 512).sum()

@@ -21,6 +21,11 @@ impl Hash {
         Hash(Sha256::digest(bytes).into())
     }
 
+    /// The hash that these 32 bytes are.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Hash {
+        Hash(bytes)
+    }
+
     /// The 32 bytes themselves.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

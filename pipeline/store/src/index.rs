@@ -1,7 +1,7 @@
 //! What leads to artifacts: names, build steps' keys, and the cache of fetched bytes.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Store;
@@ -87,6 +87,31 @@ impl Store {
         }
         let bytes = fs::read(&path).at(&path)?;
         Ok((Hash::of(&bytes) == hash).then_some(bytes))
+    }
+
+    /// How an artifact was made, if that was recorded and is no longer than `limit`. Its hash does not cover this.
+    pub fn provenance(&self, artifact: &Hash, limit: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.provenance_path(artifact);
+        let mut bytes = Vec::new();
+        match File::open(&path) {
+            Ok(file) => file.take(limit + 1).read_to_end(&mut bytes).at(&path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(&path, error)),
+        };
+        Ok((bytes.len() as u64 <= limit).then_some(bytes))
+    }
+
+    /// Records how an artifact was made.
+    pub fn set_provenance(&self, artifact: &Hash, bytes: &[u8]) -> Result<()> {
+        let scratch = self.scratch()?;
+        let mut file = scratch.create("provenance")?;
+        file.write_all(bytes).at(file.path())?;
+        file.finish()?;
+        scratch.publish("provenance", &self.provenance_path(artifact))
+    }
+
+    pub(crate) fn provenance_path(&self, artifact: &Hash) -> PathBuf {
+        self.dir().join("provenance").join(artifact.to_string())
     }
 
     fn fetched_path(&self, name: &str) -> PathBuf {

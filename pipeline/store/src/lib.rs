@@ -11,29 +11,36 @@
 //!   names/<name>         the hash of the latest artifact of that name
 //!   keys/<sha256>        what came out of the build step with this key
 //!   cache/<sha256>       bytes fetched from elsewhere, kept because mirrors drop old versions
-//!   partial/<sha256>     the beginning of such bytes, to go on from after a break
+//!   partial/<sha256>     the beginning of such bytes, or an artifact that is coming in, to go on from after a break
+//!   records/<name>       what went into the last build of that name
 //!   fetched/<sha256>     the hash of what was last fetched under the name that this is the hash of
+//!   provenance/<sha256>  how the artifact of this hash was made, by the word of who made it
 //!   .staging/            what is being written; a dead process's leavings are removed at the next open
 //! ```
 //!
 //! Everything is written in `.staging/`, flushed, and renamed into place, so a reader never sees half of
 //! anything and a killed writer leaves the store sound. This crate knows nothing of what it stores.
 
+mod arrival;
 mod artifact;
 mod contents;
 mod error;
 mod hash;
 mod hold;
 mod index;
+mod locate;
 mod manifest;
 mod partial;
+mod record;
 mod staging;
 
+pub use arrival::Arrival;
 pub use artifact::Artifact;
 pub use contents::Listed;
 pub use error::{Error, Result};
 pub use hash::{Hash, HashParseError, Hasher, hash_file};
 pub use hold::Hold;
+pub use locate::{cache_dir, default_dir};
 pub use manifest::{FileEntry, Kind, MANIFEST, Manifest};
 pub use partial::Partial;
 pub use staging::{Scratch, StagedFile, Staging};
@@ -53,7 +60,7 @@ impl Store {
     /// Opens the store in `dir`, which is made if it is missing, and clears what dead processes left.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Store> {
         let dir = dir.into();
-        for sub in ["", "names", "keys", "cache", "partial", "fetched", ".staging"] {
+        for sub in ["", "names", "keys", "cache", "partial", "fetched", "records", "provenance", ".staging"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).at(&path)?;
         }

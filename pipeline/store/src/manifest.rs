@@ -108,13 +108,16 @@ impl Manifest {
         })?;
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).at(path)?;
+        Ok((Manifest::from_bytes(path, &bytes)?, Hash::of(&bytes)))
+    }
+
+    /// The manifest that these bytes are, which are no file yet; `path` is what errors call them.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Manifest> {
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(Error::BadManifest {
-                path: path.into(),
-                reason: format!("longer than {MAX_BYTES} bytes"),
-            });
+            let reason = format!("longer than {MAX_BYTES} bytes");
+            return Err(Error::BadManifest { path: path.into(), reason });
         }
-        Ok((Manifest::parse(path, &bytes)?, Hash::of(&bytes)))
+        Manifest::parse(path, bytes)
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {

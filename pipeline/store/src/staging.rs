@@ -135,6 +135,33 @@ impl StagedFile {
         Ok(StagedFile { path, file, hasher: HasherBox(Hasher::new()), size: 0, partial: Vec::new() })
     }
 
+    /// Goes on with a file that another process began, after the last whole `unit` of bytes that it wrote: what is
+    /// there is hashed, not trusted.
+    pub(crate) fn resume(path: PathBuf, unit: u64, most: u64) -> Result<StagedFile> {
+        match fs::symlink_metadata(&path) {
+            // It may have been made read-only just before its writer died.
+            Ok(meta) if meta.is_file() => {
+                fs::set_permissions(&path, Permissions::from_mode(0o644)).at(&path)?;
+            }
+            Ok(_) => return Err(Error::UnexpectedFile { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return StagedFile::create(path),
+            Err(error) => return Err(Error::io(&path, error)),
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(&path).at(&path)?;
+        let there = file.metadata().at(&path)?.len();
+        let kept = if there > most { 0 } else { there - there % unit };
+        file.set_len(kept).at(&path)?;
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer).at(&path)? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        Ok(StagedFile { path, file, hasher: HasherBox(hasher), size: kept, partial: Vec::new() })
+    }
+
     /// The file's path while it is being written.
     pub fn path(&self) -> &Path {
         &self.path
@@ -168,12 +195,18 @@ impl StagedFile {
         Ok((self.hasher.0.finish(), self.size))
     }
 
-    fn write_block(&mut self, block: &[u8]) -> io::Result<()> {
-        if block.iter().all(|&byte| byte == 0) {
-            self.file.seek(SeekFrom::Current(block.len() as i64)).map(drop)
-        } else {
-            self.file.write_all(block)
+    /// Writes whole blocks, those that follow one another in one go, and skips those of zeros.
+    fn write_blocks(&mut self, blocks: &[[u8; BLOCK]]) -> io::Result<()> {
+        let is_zero = |block: &[u8; BLOCK]| block.iter().all(|&byte| byte == 0);
+        for run in blocks.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+            let bytes = run.as_flattened();
+            if is_zero(&run[0]) {
+                self.file.seek(SeekFrom::Current(bytes.len() as i64))?;
+            } else {
+                self.file.write_all(bytes)?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -188,13 +221,11 @@ impl Write for StagedFile {
             rest = tail;
             if self.partial.len() == BLOCK {
                 let block = std::mem::take(&mut self.partial);
-                self.write_block(&block)?;
+                self.write_blocks(block.as_chunks().0)?;
             }
         }
         let (blocks, tail) = rest.as_chunks::<BLOCK>();
-        for block in blocks {
-            self.write_block(block)?;
-        }
+        self.write_blocks(blocks)?;
         self.partial.extend_from_slice(tail);
         Ok(bytes.len())
     }
@@ -269,37 +300,43 @@ impl Staging {
     pub fn commit(self, kind: Kind, needs: BTreeMap<String, Hash>, meta: Value) -> Result<Artifact> {
         let manifest = Manifest::new(kind, self.files, needs, meta);
         let bytes = manifest.to_bytes();
-        let hash = Hash::of(&bytes);
         let scratch = self.scratch;
-        check_only(scratch.dir(), &manifest)?;
-        let path = scratch.dir().join(MANIFEST);
-        let mut file = OpenOptions::new().create_new(true).write(true).open(&path).at(&path)?;
-        file.write_all(&bytes).at(&path)?;
-        file.sync_all().at(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o444)).at(&path)?;
-        // A temporary directory is private (0700); an artifact is for everyone who may read the store.
-        fs::set_permissions(scratch.dir(), Permissions::from_mode(0o755)).at(scratch.dir())?;
-        sync_dir(scratch.dir())?;
-
-        let target = scratch.store.join(hash.to_string());
-        // Twice: what is in the way may have to be moved aside once.
-        for _ in 0..2 {
-            match fs::rename(scratch.dir(), &target) {
-                Ok(()) => break,
-                Err(error) if is_in_the_way(&error) => {
-                    if let Ok(existing) = Artifact::open(&target)
-                        && existing.verify_own().is_ok()
-                    {
-                        return Ok(existing);
-                    }
-                    set_aside(&scratch.store, &target)?;
-                }
-                Err(error) => return Err(Error::io(&target, error)),
-            }
-        }
-        sync_dir(&scratch.store)?;
-        Artifact::open(&target)
+        put_in_place(&scratch.store, scratch.dir(), &manifest, &bytes)
     }
+}
+
+/// Makes an artifact of a directory with the manifest's files: writes the manifest, and renames the directory to its
+/// place. If the store has the artifact already, that one stays, unless it turns out to be damaged.
+pub(crate) fn put_in_place(store: &Path, dir: &Path, manifest: &Manifest, bytes: &[u8]) -> Result<Artifact> {
+    let hash = Hash::of(bytes);
+    check_only(dir, manifest)?;
+    let path = dir.join(MANIFEST);
+    let mut file = OpenOptions::new().create_new(true).write(true).open(&path).at(&path)?;
+    file.write_all(bytes).at(&path)?;
+    file.sync_all().at(&path)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o444)).at(&path)?;
+    // A temporary directory is private (0700); an artifact is for everyone who may read the store.
+    fs::set_permissions(dir, Permissions::from_mode(0o755)).at(dir)?;
+    sync_dir(dir)?;
+
+    let target = store.join(hash.to_string());
+    // Twice: what is in the way may have to be moved aside once.
+    for _ in 0..2 {
+        match fs::rename(dir, &target) {
+            Ok(()) => break,
+            Err(error) if is_in_the_way(&error) => {
+                if let Ok(existing) = Artifact::open(&target)
+                    && existing.verify_own().is_ok()
+                {
+                    return Ok(existing);
+                }
+                set_aside(store, &target)?;
+            }
+            Err(error) => return Err(Error::io(&target, error)),
+        }
+    }
+    sync_dir(store)?;
+    Artifact::open(&target)
 }
 
 /// Refuses what was left in the directory but is not part of the artifact.

@@ -158,6 +158,8 @@ fn packages() -> Vec<Package> {
         package("extra", "libtest", vec![("./usr/bin/extra", b"extra".to_vec())]),
         package("legacy", "oldlib", vec![]),
         package("oldlib", "", vec![]),
+        package("linux-source", "linux-source-9 (= 1)", vec![]),
+        package("linux-source-9", "binutils, xz-utils", kernel_source()),
         package(
             "config",
             "",
@@ -189,6 +191,35 @@ fn kernel() -> Contents {
         ("./usr/lib/modules/9/kernel/alpha.ko.xz", xz(&module(b"depends=\0"))),
         ("./usr/lib/modules/9/kernel/beta.ko.xz", xz(&module(b"depends=alpha\0"))),
     ]
+}
+
+/// A kernel's build in miniature: Linux's targets, an image that tells what it was built with, and options that end badly.
+const MAKEFILE: &str = r#"
+allnoconfig:
+	@grep -v DROPPED $(KCONFIG_ALLCONFIG) | sed 's/^# CONFIG_FORCED is not set/CONFIG_FORCED=y/' >.config
+	@echo CONFIG_MORE=y >>.config
+
+Image:
+	@mkdir -p arch/arm64/boot include/config
+	@echo 9.1 >include/config/kernel.release
+	@if grep -q CONFIG_FAIL=y .config; then seq -f 'line %g' 100; echo 'here.c:1: error: no such thing' >&2; exit 3; fi
+	@if grep -q CONFIG_SLOW=y .config; then sleep 600 & echo $$! >sleeper; wait; fi
+	@gcc $(KCFLAGS) -c $(CURDIR)/here.c -o here.o
+	@{ head -c 56 /dev/zero; printf 'ARM\144\n'; cat .config; umask | sed 's/^/umask /'; \
+	echo user $(KBUILD_BUILD_USER) host $(KBUILD_BUILD_HOST) version $(KBUILD_BUILD_VERSION) \
+	time $(KBUILD_BUILD_TIMESTAMP) epoch $$SOURCE_DATE_EPOCH; \
+	echo environment $$(env | sed 's/=.*//' | sort); cat here.o; } >arch/arm64/boot/Image
+"#;
+
+/// What `linux-source-9` has, made on the first of January 2025.
+fn kernel_source() -> Contents {
+    let makefile = MAKEFILE.as_bytes().to_vec();
+    let source = tar(&[
+        ("linux-source-9/Makefile", makefile),
+        ("linux-source-9/here.c", b"const char *here = __FILE__;\n".to_vec()),
+        ("linux-source-9/Kconfig", vec![]),
+    ]);
+    vec![("./usr/src/linux-source-9.tar.xz", xz(&source))]
 }
 
 /// Bytes that cannot be compressed.
@@ -251,6 +282,8 @@ fn tar(contents: &[(&'static str, Vec<u8>)]) -> Vec<u8> {
     for (path, bytes) in contents {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o755);
+        // 2025-01-01 00:00:00 UTC
+        header.set_mtime(1_735_689_600);
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(bytes.len() as u64);

@@ -17,8 +17,18 @@ impl Display {
     /// A display of `screen`, such as `1400x900`.
     pub fn start(screen: &str) -> Display {
         // -displayfd has the server choose a free display and say which.
+        // Without `-noreset` the server begins anew, the pointer in the middle, when the last program leaves it.
         let mut server = tool("Xvfb", "xvfb")
-            .args(["-displayfd", "1", "-screen", "0", &format!("{screen}x24"), "-nolisten", "tcp"])
+            .args([
+                "-displayfd",
+                "1",
+                "-noreset",
+                "-screen",
+                "0",
+                &format!("{screen}x24"),
+                "-nolisten",
+                "tcp",
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -4,6 +4,7 @@
 //! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
 
 mod artifacts;
+mod bundles;
 mod closing;
 mod contents;
 mod damage;
@@ -11,6 +12,7 @@ mod debugger;
 mod display;
 mod failures;
 mod input;
+mod kernel;
 mod picture;
 mod programs;
 mod session;
@@ -60,6 +62,11 @@ fn two_builds_give_the_same_bytes() {
     assert_eq!(second.file_name(), first.file_name());
     let memory = |artifact: &Path| store::hash_file(&artifact.join("memory.img")).unwrap();
     assert_eq!(memory(&second), memory(&first));
+    let packed = |artifact: &Path, name: &str| {
+        succeeded(&run(samovar().arg("pack").arg(artifact).arg("-o").arg(dir.path().join(name))));
+        fs::read(dir.path().join(name)).unwrap()
+    };
+    assert!(packed(&first, "first") == packed(&second, "second"), "and so are the bundles");
 }
 
 #[test]

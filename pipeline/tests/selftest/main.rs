@@ -20,7 +20,14 @@ use std::time::Duration;
 use guest::{Guest, Size};
 use programs::{copy_tree, run_within, samovar, succeeded, workspace};
 
+/// The schedulers that everything is run on at its full size. A warm base is captured in lockstep, which the quick size
+/// sees that way.
 const SCHEDULERS: [&str; 2] = ["threads", "lockstep"];
+
+/// The schedulers of this run.
+fn schedulers() -> &'static [&'static str] {
+    if size() == Size::Full { &SCHEDULERS } else { &["threads"] }
+}
 
 /// How much is to be run.
 fn size() -> Size {
@@ -56,7 +63,7 @@ fn python_passes_its_own_tests() {
     let run = guest.run("threads", &["python"], size());
     let got = run.output("python");
     assert!(run.passed("python"), "{}", got.join("\n"));
-    assert!(got.len() >= 4 && got.iter().all(|line| line.contains("status 0: ")), "{}", got.join("\n"));
+    assert!(got.len() >= 3 && got.iter().all(|line| line.contains("status 0: ")), "{}", got.join("\n"));
     if size() == Size::Full {
         assert_eq!(got, oracle::in_chroot("python", guest));
     }
@@ -65,7 +72,7 @@ fn python_passes_its_own_tests() {
 #[test]
 fn stress_finds_nothing_on_either_scheduler() {
     let guest = Guest::built();
-    for scheduler in SCHEDULERS {
+    for scheduler in schedulers() {
         let run = guest.run(scheduler, &["stress"], size());
         let got = run.output("stress");
         assert!(run.passed("stress"), "{scheduler}: {}", got.join("\n"));
@@ -94,8 +101,7 @@ const CRYPTO_DRIVERS: [&str; 12] = [
 #[test]
 fn the_kernel_passes_its_own_tests() {
     let guest = Guest::of_kernel_tests();
-    let schedulers = if size() == Size::Full { &SCHEDULERS[..] } else { &["threads"] };
-    for scheduler in schedulers {
+    for scheduler in schedulers() {
         let run = guest.boot(scheduler, "samovar.label=kerneltest samovar.overlay=16M kerneltest.off");
         let got = run.output("kerneltest");
         let all = got.join("\n");
@@ -111,11 +117,6 @@ fn the_kernel_passes_its_own_tests() {
             );
         }
         let crypto: Vec<_> = got.iter().filter_map(|line| line.strip_prefix("kerneltest: crypto ")).collect();
-        for driver in
-            ["aes-ce", "gcm-aes-ce", "ccm-aes-ce", "xts-aes-ce", "xts-aes-neonbs", "polyval-ce", "sha1-ce"]
-        {
-            assert!(crypto.contains(&&*format!("{driver} passed")), "{scheduler}, {driver}: {all}");
-        }
         for driver in CRYPTO_DRIVERS {
             assert!(crypto.contains(&&*format!("{driver} passed")), "{scheduler}, {driver}: {all}");
         }
@@ -128,7 +129,7 @@ fn the_kernel_passes_its_own_tests() {
 #[test]
 fn a_debugger_inside_sees_every_step_and_every_access() {
     let guest = Guest::built();
-    for scheduler in SCHEDULERS {
+    for scheduler in schedulers() {
         let run = guest.run(scheduler, &["gdb"], size());
         let got = run.output("gdb");
         assert!(run.passed("gdb"), "{scheduler}: {}", got.join("\n"));

@@ -2,11 +2,14 @@
 
 use std::{fs::File, path::PathBuf};
 
+use bundle::TrustedKey;
+
 use super::{
     several,
     show::{Errands, ShowArgs, show},
 };
 use crate::{
+    bundled,
     error::{Failure, Status},
     keys::{Code, LAYOUT_KEYS},
     line,
@@ -18,9 +21,19 @@ use crate::{
 /// Options of `runner restore`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The warm base: its directory in a store, such as artifacts/<sha256>
+    /// The warm base: its directory in a store, such as artifacts/<sha256>; its name there, or its hash or the beginning of
+    /// that; or a bundle that `samovar pack` made, which is unpacked into the store first if it is not there yet
     #[arg(value_name = "ARTIFACT")]
     pub artifact: PathBuf,
+
+    /// The store that names are looked for in and bundles are unpacked into [default: `artifacts` of the workspace; for
+    /// bundles, where there is none, the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// Refuse a bundle unless one of these keys signed it: a public key's file, or the key itself
+    #[arg(long, value_name = "PUBKEY", value_parser = trusted_key)]
+    pub trust: Vec<TrustedKey>,
 
     #[command(flatten)]
     pub show: ShowArgs,
@@ -51,7 +64,8 @@ pub struct Args {
 ///
 /// # Errors
 /// If it is refused, or the session ends badly.
-pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
+pub fn run(mut args: Args, clock: Stopwatch) -> Result<(), Failure> {
+    args.artifact = bundled::find(&args.artifact, args.store.as_deref(), &args.trust).map_err(failure)?;
     if args.copies > 1 {
         return several::run(&args);
     }
@@ -72,6 +86,11 @@ pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
         None => Ok(()),
     };
     result.and(reported)
+}
+
+/// A key as the command line has it.
+fn trusted_key(text: &str) -> Result<TrustedKey, String> {
+    TrustedKey::find(text).map_err(|error| error.to_string())
 }
 
 /// Opens the file for a console's output.

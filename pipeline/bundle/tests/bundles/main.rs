@@ -1,0 +1,6 @@
+//! Bundles packed and unpacked, on artifacts of every shape, and on bundles that somebody spoilt.
+
+mod hostile;
+mod roundtrip;
+mod samples;
+mod trust;

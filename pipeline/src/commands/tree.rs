@@ -1,0 +1,67 @@
+//! `samovar tree`
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use store::Hash;
+
+use super::store_option::StoreOption;
+use super::{planned, state};
+use crate::error::Result;
+use crate::plan::Planned;
+
+/// How much of a hash is shown: enough for other commands to find it by.
+const SHOWN: usize = 12;
+
+/// Show the steps of a build, their keys, and what is there already
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The recipe, such as recipes/firefox.toml
+    recipe: PathBuf,
+    /// Another lock than the one beside the recipe
+    #[arg(long, value_name = "FILE")]
+    lock_file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreOption,
+    /// As JSON, with whole hashes
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<()> {
+        let store = self.store.open(&self.recipe)?;
+        let (file, steps) = planned(&self.recipe, self.lock_file, &store)?;
+        if self.json {
+            println!("{:#}", Value::from_iter(steps.iter().map(as_json)));
+            return Ok(());
+        }
+        println!("{}", file.recipe.name);
+        let Some((last, needed)) = steps.split_last() else { return Ok(()) };
+        println!("└─ {}", line(last));
+        for (number, step) in needed.iter().enumerate() {
+            let branch = if number + 1 == needed.len() { "└─" } else { "├─" };
+            println!("   {branch} {}", line(step));
+        }
+        Ok(())
+    }
+}
+
+fn line(step: &Planned) -> String {
+    let short = |hash: Hash| hash.to_string()[..SHOWN].to_owned();
+    let key = step.inputs.as_ref().map_or_else(|| "-".repeat(SHOWN), |(_, key)| short(*key));
+    let artifact = step.artifact.map(|hash| format!("  {}", short(hash))).unwrap_or_default();
+    format!("{:9}  key {key}  {}{artifact}", step.target.name(), state(step))
+}
+
+fn as_json(step: &Planned) -> Value {
+    let needs: Vec<&str> = step.needs.iter().map(|(role, _)| *role).collect();
+    json!({
+        "step": step.target.name(),
+        "needs": needs,
+        "key": step.inputs.as_ref().map(|(_, key)| key),
+        "inputs": step.inputs.as_ref().map(|(inputs, _)| inputs),
+        "state": state(step),
+        "artifact": step.artifact,
+    })
+}
