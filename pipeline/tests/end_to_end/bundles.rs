@@ -199,7 +199,7 @@ fn a_bundle_is_built_again_from_what_came_with_it() {
     place.set_provenance(&hash, lie.as_bytes()).unwrap();
     text(&run(samovar().args(["pack", "hello", "--store"]).arg(place.dir()).arg("-o").arg(&bundle)));
     let output = verify(&bundle);
-    refused(&output, 4, "what differs first is rootfs: rootfs.ext4, page");
+    refused(&output, 4, "what differs first is rootfs > rootfs.ext4 > /init: 1");
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(json["rebuilt"] != json["hash"]);
 }
