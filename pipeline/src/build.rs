@@ -137,14 +137,14 @@ impl<'a> Build<'a> {
         let artifact = self.make(target, &packages, &mut built)?;
         if target == Target::WarmBase {
             self.store.set_name(name, artifact.hash())?;
-            self.record(artifact.hash())?;
+            self.record_provenance(artifact.hash())?;
         }
         built.record.save(self.store, name)?;
         Ok(Outcome { artifact, built: built.steps })
     }
 
     /// Records how the artifact was made, for those that it will be sent to.
-    fn record(&self, artifact: &Hash) -> Result<()> {
+    fn record_provenance(&self, artifact: &Hash) -> Result<()> {
         let Some(provenance) = Provenance::of(self.file, self.lock)? else {
             self.reporter
                 .line("the recipe names absolute paths or a ready kernel, so nobody else can build it again");
@@ -220,7 +220,7 @@ impl<'a> Build<'a> {
                     reporter: self.reporter,
                 })?;
                 let mut staging = stage(&mut kernel::built(&made.image())?)?;
-                staging.write("config", made.config.as_bytes())?;
+                staging.write("config.txt", made.config.as_bytes())?;
                 let meta = json!({
                     "packages": self.described(Step::Kernel),
                     "release": made.release,

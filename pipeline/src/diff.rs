@@ -6,6 +6,7 @@ mod image;
 mod json;
 
 use std::collections::BTreeSet;
+use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -22,9 +23,18 @@ pub struct Difference {
     pub change: String,
 }
 
+impl Display for Difference {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place.join(" > "), self.change)
+    }
+}
+
 /// What becomes of something that only one side has.
 const NEW: &str = "only in the second";
 const GONE: &str = "only in the first";
+
+/// A machine's state and lists of software are far shorter; what is longer is compared as bytes.
+const MAX_JSON: u64 = 64 << 20;
 
 /// Differences as they are found.
 #[derive(Debug, Default)]
@@ -53,6 +63,15 @@ pub fn artifacts(first: &Artifact, second: &Artifact) -> Result<Vec<Difference>>
     let mut found = Found::default();
     compare(first, second, &mut found, &mut BTreeSet::new())?;
     Ok(found.all)
+}
+
+/// What two artifacts differ in first, in a line: what they need comes before what came of it. None if they are the same.
+pub fn first_difference(first: &Artifact, second: &Artifact) -> Result<Option<String>> {
+    if first.hash() == second.hash() {
+        return Ok(None);
+    }
+    let found = artifacts(first, second)?;
+    Ok(Some(found.first().map_or_else(|| "what their manifests say".into(), Difference::to_string)))
 }
 
 /// `seen` are the pairs that were compared: a pair may be needed twice, and forged ones may need each other in a circle.
@@ -107,7 +126,7 @@ fn files(first: (&Artifact, &FileEntry), second: (&Artifact, &FileEntry), found:
     match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "ext4" => image::compare(&one, &other, found)?,
         "img" => bytes::pages(&one, &other, found)?,
-        "json" => {
+        "json" if first.1.size.max(second.1.size) <= MAX_JSON => {
             let value = |artifact: &Artifact| -> Result<Value> {
                 let malformed = |error| Error::malformed(artifact.dir().join(name).display(), error);
                 serde_json::from_slice(&artifact.read(name)?).map_err(malformed)

@@ -24,6 +24,16 @@ pub struct Planned {
     pub artifact: Option<Hash>,
 }
 
+impl Planned {
+    /// How it stands, in a few words.
+    pub fn state(&self) -> &'static str {
+        match self.artifact {
+            Some(_) => "up to date",
+            None => "to be built",
+        }
+    }
+}
+
 /// The steps that lead to `target`, each after those it needs.
 pub fn plan(file: &RecipeFile, lock: &Lock, store: &Store, target: Target) -> Result<Vec<Planned>> {
     let mut steps: Vec<Planned> = Vec::new();

@@ -213,8 +213,15 @@ impl Provenance {
 /// Refuses a recipe that was written by [`Provenance::write`] and reads files of this host that lie elsewhere.
 pub fn reaches_out(file: &RecipeFile, root: &Path) -> Result<()> {
     let root = root.canonicalize().at(root)?;
+    let recipe = &file.recipe;
+    let kernel = match recipe.kernel.origin() {
+        Origin::Package(_) => None,
+        Origin::Source { config, .. } => config,
+        Origin::File { path, .. } => Some(path),
+    };
     let named =
-        file.recipe.initramfs.init.iter().chain(&file.recipe.rootfs.overlay).map(|path| file.resolve(path));
+        recipe.initramfs.init.iter().chain(&recipe.rootfs.overlay).map(PathBuf::as_path).chain(kernel);
+    let named = named.map(|path| file.resolve(path));
     for path in file.texts.iter().map(|(path, _)| path.clone()).chain(named) {
         let real = path.canonicalize().at(&path)?;
         if !real.starts_with(&root) {

@@ -33,7 +33,7 @@ impl Args {
             return Ok(());
         }
         for difference in &differences {
-            println!("{}: {}", difference.place.join(" > "), difference.change);
+            println!("{difference}");
         }
         if differences.is_empty() {
             Reporter::new().line("they are the same");

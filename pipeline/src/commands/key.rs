@@ -1,13 +1,10 @@
 //! `samovar key`
 
-use std::path::PathBuf;
-
 use serde_json::json;
 
-use crate::error::{Error, Result};
-use crate::lock::Lock;
+use super::locked_recipe::LockedRecipe;
+use crate::error::Result;
 use crate::plan::whole_key;
-use crate::recipe::RecipeFile;
 
 /// Print the key under which CI keeps what a recipe builds
 ///
@@ -15,11 +12,8 @@ use crate::recipe::RecipeFile;
 /// as it is the same, a build makes the same bytes. Nothing is built or fetched; the recipe must have a lock that fits.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The recipe, such as recipes/firefox.toml
-    recipe: PathBuf,
-    /// Another lock than the one beside the recipe
-    #[arg(long, value_name = "FILE")]
-    lock_file: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: LockedRecipe,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -27,9 +21,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let file = RecipeFile::read(&self.recipe)?.with_lock(self.lock_file);
-        let no_lock = || Error::Lock { path: file.lock.clone(), reason: "is not there".into() };
-        let lock = Lock::read(&file.lock, &file.recipe)?.ok_or_else(no_lock)?;
+        let (file, lock) = self.recipe.read()?;
         let key = whole_key(&file, &lock)?;
         match self.json {
             true => println!("{:#}", json!({ "key": key, "name": file.recipe.name })),

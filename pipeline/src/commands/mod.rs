@@ -11,6 +11,7 @@ mod key;
 mod keygen;
 mod list;
 mod lock;
+mod locked_recipe;
 mod man;
 mod new;
 mod pack;
@@ -24,19 +25,14 @@ mod unpack;
 mod verify;
 mod why;
 
-use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
-use store::Store;
 
-use crate::build::Target;
 use crate::debian::archive;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lock::Lock;
 use crate::lock::choose::Choice;
-use crate::plan::{Planned, plan};
-use crate::recipe::RecipeFile;
 
 /// Builds warm microVM snapshots from recipes
 #[derive(Debug, Parser)]
@@ -120,23 +116,6 @@ impl Cli {
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }
-    }
-}
-
-/// A recipe and the steps of its build, as they stand with its lock.
-fn planned(recipe: &Path, lock_file: Option<PathBuf>, store: &Store) -> Result<(RecipeFile, Vec<Planned>)> {
-    let file = RecipeFile::read(recipe)?.with_lock(lock_file);
-    let missing = || Error::Lock { path: file.lock.clone(), reason: "is not there".into() };
-    let lock = Lock::read(&file.lock, &file.recipe)?.ok_or_else(missing)?;
-    let steps = plan(&file, &lock, store, Target::WarmBase)?;
-    Ok((file, steps))
-}
-
-/// How a step stands, in a few words.
-fn state(step: &Planned) -> &'static str {
-    match step.artifact {
-        Some(_) => "up to date",
-        None => "to be built",
     }
 }
 

@@ -1,12 +1,9 @@
 //! `samovar tree`
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use store::Hash;
 
-use super::store_option::StoreOption;
-use super::{planned, state};
+use super::locked_recipe::PlannedBuild;
 use crate::error::Result;
 use crate::plan::Planned;
 
@@ -16,13 +13,8 @@ const SHOWN: usize = 12;
 /// Show the steps of a build, their keys, and what is there already
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The recipe, such as recipes/firefox.toml
-    recipe: PathBuf,
-    /// Another lock than the one beside the recipe
-    #[arg(long, value_name = "FILE")]
-    lock_file: Option<PathBuf>,
     #[command(flatten)]
-    store: StoreOption,
+    build: PlannedBuild,
     /// As JSON, with whole hashes
     #[arg(long)]
     json: bool,
@@ -30,8 +22,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let store = self.store.open(&self.recipe)?;
-        let (file, steps) = planned(&self.recipe, self.lock_file, &store)?;
+        let (_, file, steps) = self.build.read()?;
         if self.json {
             println!("{:#}", Value::from_iter(steps.iter().map(as_json)));
             return Ok(());
@@ -51,7 +42,7 @@ fn line(step: &Planned) -> String {
     let short = |hash: Hash| hash.to_string()[..SHOWN].to_owned();
     let key = step.inputs.as_ref().map_or_else(|| "-".repeat(SHOWN), |(_, key)| short(*key));
     let artifact = step.artifact.map(|hash| format!("  {}", short(hash))).unwrap_or_default();
-    format!("{:9}  key {key}  {}{artifact}", step.target.name(), state(step))
+    format!("{:9}  key {key}  {}{artifact}", step.target.name(), step.state())
 }
 
 fn as_json(step: &Planned) -> Value {
@@ -61,7 +52,7 @@ fn as_json(step: &Planned) -> Value {
         "needs": needs,
         "key": step.inputs.as_ref().map(|(_, key)| key),
         "inputs": step.inputs.as_ref().map(|(inputs, _)| inputs),
-        "state": state(step),
+        "state": step.state(),
         "artifact": step.artifact,
     })
 }

@@ -9,9 +9,10 @@ use store::{Artifact, Store};
 use super::store_option::StoreOption;
 use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
+use crate::diff::first_difference;
 use crate::error::{Error, Result};
 use crate::provenance::Provenance;
-use crate::rebuild::{first_difference, rebuild};
+use crate::rebuild::rebuild;
 use crate::reporter::Reporter;
 
 /// Check every byte of an artifact and of all that it needs

@@ -1,11 +1,8 @@
 //! `samovar why`
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
-use super::store_option::StoreOption;
-use super::{planned, state};
+use super::locked_recipe::PlannedBuild;
 use crate::error::Result;
 use crate::plan::{Planned, Record};
 
@@ -14,13 +11,8 @@ use crate::plan::{Planned, Record};
 /// Of each step that is to be done again it is told which packages, fields of the recipe and files are not what they were.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The recipe, such as recipes/firefox.toml
-    recipe: PathBuf,
-    /// Another lock than the one beside the recipe
-    #[arg(long, value_name = "FILE")]
-    lock_file: Option<PathBuf>,
     #[command(flatten)]
-    store: StoreOption,
+    build: PlannedBuild,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -28,19 +20,18 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
-        let store = self.store.open(&self.recipe)?;
-        let (file, steps) = planned(&self.recipe, self.lock_file, &store)?;
+        let (store, file, steps) = self.build.read()?;
         let record = Record::load(&store, &file.recipe.name)?;
         let reasons: Vec<Vec<String>> = steps.iter().map(|step| reasons(step, &steps, &record)).collect();
         if self.json {
             let steps = steps.iter().zip(&reasons).map(
-                |(step, reasons)| json!({ "step": step.target.name(), "state": state(step), "reasons": reasons }),
+                |(step, reasons)| json!({ "step": step.target.name(), "state": step.state(), "reasons": reasons }),
             );
             println!("{:#}", Value::from_iter(steps));
             return Ok(());
         }
         for (step, reasons) in steps.iter().zip(&reasons) {
-            println!("{}: {}", step.target.name(), state(step));
+            println!("{}: {}", step.target.name(), step.state());
             reasons.iter().for_each(|reason| println!("  {reason}"));
         }
         Ok(())

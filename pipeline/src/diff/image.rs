@@ -8,8 +8,9 @@ use ext4_view::{Ext4, Ext4Error};
 use super::{Found, GONE, NEW, union};
 use crate::error::{Error, Result};
 
-/// No image of ours has as many files; one that has is forged, or its directories lead in a circle.
-const MOST_FILES: usize = 1 << 21;
+/// How long the paths of an image may be in all: many times what those of ours are. Directories of a forged one may lead
+/// in a circle.
+const MAX_PATHS: usize = 64 << 20;
 
 /// How much of two files is compared at a time.
 const BLOCK: usize = 1 << 16;
@@ -72,7 +73,7 @@ fn malformed(image: &Path, path: &str, error: &Ext4Error) -> Error {
 
 /// Everything in an image, by its path.
 fn list(image: &Ext4, file: &Path) -> Result<BTreeMap<String, Entry>> {
-    let mut entries = BTreeMap::new();
+    let (mut entries, mut length) = (BTreeMap::new(), 0);
     let mut pending = vec![String::from("/")];
     while let Some(directory) = pending.pop() {
         let bad = |error: Ext4Error| malformed(file, &directory, &error);
@@ -96,14 +97,15 @@ fn list(image: &Ext4, file: &Path) -> Result<BTreeMap<String, Entry>> {
                 kind if kind.is_fifo() => "fifo".to_owned(),
                 _ => "socket".to_owned(),
             };
+            length += path.len();
+            if length > MAX_PATHS {
+                return Err(Error::malformed(file.display(), "too many files"));
+            }
             if meta.is_dir() {
                 pending.push(path.clone());
             }
             let owner = (meta.uid(), meta.gid());
             entries.insert(path, Entry { kind, mode: meta.mode() & 0o7777, owner, size: meta.len() });
-            if entries.len() > MOST_FILES {
-                return Err(Error::malformed(file.display(), "too many files"));
-            }
         }
     }
     Ok(entries)

@@ -43,7 +43,7 @@ fn base(store: &Store, rootfs: &Artifact, memory: &[u8], state: &Value, console:
 
 fn lines(first: &Artifact, second: &Artifact) -> Vec<String> {
     let found = artifacts(first, second).unwrap();
-    found.iter().map(|found| format!("{}: {}", found.place.join(" > "), found.change)).collect()
+    found.iter().map(Difference::to_string).collect()
 }
 
 #[test]

@@ -13,8 +13,7 @@ use serde::Serialize;
 
 use crate::error::{IoContext, Result};
 use crate::excerpt::Place;
-use crate::recipe::RecipeError;
-use crate::recipe::RecipeFile;
+use crate::recipe::{RecipeError, RecipeFile};
 
 /// The fragment that is used where a recipe names none.
 const OWN: &str = include_str!("../../../kernel-config/microvm.config");
@@ -22,6 +21,18 @@ const OWN_PATH: &str = "kernel-config/microvm.config";
 
 /// No configuration comes near this.
 const MAX_BYTES: u64 = 4 << 20;
+
+/// Options whose values are files of the host, which nothing pins and a bundle's recipe could ask for (Linux, usr/Kconfig,
+/// certs/Kconfig, drivers/base/firmware_loader/Kconfig).
+const HOST_FILES: [&str; 7] = [
+    "EXTRA_FIRMWARE",
+    "EXTRA_FIRMWARE_DIR",
+    "INITRAMFS_SOURCE",
+    "MODULE_SIG_KEY",
+    "SYSTEM_BLACKLIST_HASH_LIST",
+    "SYSTEM_REVOCATION_KEYS",
+    "SYSTEM_TRUSTED_KEYS",
+];
 
 const START: &str = "CONFIG_";
 const UNSET: &str = " is not set";
@@ -114,6 +125,11 @@ impl Fragment {
             if value.0 == "m" {
                 let hint = "write =y: of a kernel from source no module is loaded";
                 return Err(refuse(at, "an option cannot be a module here", hint));
+            }
+            if HOST_FILES.contains(&name) && value.0 != "\"\"" {
+                let hint =
+                    "leave it out, or set it to \"\": a kernel is built of its source and options alone";
+                return Err(refuse(at, "names a file of this host, which nothing pins", hint));
             }
             if let Some(first) = options.get(name) {
                 let message = format!("{START}{name} was said in line {} already", first.line);
@@ -213,7 +229,8 @@ fn is_value(text: &str) -> bool {
         text.bytes().all(|byte| {
             let plain = escaped || byte != b'"';
             escaped = !escaped && byte == b'\\';
-            plain && (b' '..=b'~').contains(&byte)
+            // The kernel's build has make and shells read its configuration, and both run what stands behind these.
+            plain && !matches!(byte, b'$' | b'`') && (b' '..=b'~').contains(&byte)
         }) && !escaped
     };
     matches!(text, "y" | "m" | "n")
@@ -255,7 +272,10 @@ mod tests {
             ("CONFIG_B=\"", "is no line"),
             ("CONFIG_B=\"a\"b\"", "is no line"),
             ("CONFIG_B=\"a\\\"", "is no line"),
-            ("CONFIG_B=\"$(shell id)", "is no line"),
+            ("CONFIG_B=\"$(shell id)\"", "is no line"),
+            ("CONFIG_B=\"a\\$(id)\"", "is no line"),
+            ("CONFIG_B=\"`id`\"", "is no line"),
+            ("CONFIG_INITRAMFS_SOURCE=\"/etc/shadow\"", "names a file of this host"),
             ("CONFIG_B=0x", "is no line"),
             ("CONFIG_B=y # because", "is no line"),
             ("source \"/etc/passwd\"", "is no line"),

@@ -73,3 +73,26 @@ fn paths_that_lead_out_are_refused() {
         assert!(error.to_string().contains("did not come with it"), "{error}");
     }
 }
+
+#[test]
+fn kernels_reach_out_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("written");
+    copied(&root);
+    fs::write(dir.path().join("outside"), "CONFIG_A=y\n").unwrap();
+    let path = root.join("recipes/hello.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, after) = text.split_once("modules = [").unwrap();
+    let text = format!("{before}modules = [{}", &after[after.find(']').unwrap()..]);
+    let hash = Hash::of(b"");
+    for kernel in [
+        "source = \"linux-source-6.12\"\nconfig = \"../../outside\"".to_owned(),
+        format!("file = \"../../outside\"\nsha256 = \"{hash}\""),
+    ] {
+        let other = text.replace("package = \"linux-image-arm64\"", &kernel);
+        assert!(other != text);
+        fs::write(&path, other).unwrap();
+        let error = reaches_out(&RecipeFile::read(&path).unwrap(), &root).unwrap_err();
+        assert!(error.to_string().contains("did not come with it"), "{error}");
+    }
+}

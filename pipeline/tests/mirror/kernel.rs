@@ -104,7 +104,7 @@ fn the_same_bytes_from_two_directories() {
     assert!(said.contains("/linux/here.c") && !said.contains(".staging"), "{said}");
     assert!(said.contains("environment ARCH BINDGEN CROSS_COMPILE GIT_CEILING_DIRECTORIES HOME "), "{said}");
     assert!(!said.contains(" CFLAGS"), "{said}");
-    let config = fs::read_to_string(one.file("config").unwrap()).unwrap();
+    let config = fs::read_to_string(one.file("config.txt").unwrap()).unwrap();
     assert!(config.contains("CONFIG_A=y\n# CONFIG_B is not set\n"), "{config}");
     let meta = &one.manifest().meta;
     assert_eq!(meta["packages"], serde_json::json!(["linux-source-9 1"]));
