@@ -1,5 +1,5 @@
-//! Whether this host lets guests run at full speed: what stands between this program and Hypervisor.framework, and what to
-//! type.
+//! Whether this host lets guests run at full speed: what stands between this program and Hypervisor.framework or KVM, and
+//! what to type.
 
 /// How one thing was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,18 +15,21 @@ impl Finding {
         Finding { what: what.into(), remedy: None }
     }
 
-    #[cfg_attr(not(target_os = "macos"), expect(dead_code, reason = "elsewhere there is nothing to be ill"))]
+    #[cfg_attr(
+        not(any(target_os = "macos", all(target_os = "linux", target_arch = "aarch64"))),
+        expect(dead_code, reason = "elsewhere there is nothing to be ill")
+    )]
     fn ill(what: impl Into<String>, remedy: &'static str) -> Self {
         Finding { what: what.into(), remedy: Some(remedy) }
     }
 }
 
 /// Looks at this host and this program.
-#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+#[cfg(not(all(any(target_os = "macos", target_os = "linux"), target_arch = "aarch64")))]
 pub fn examine() -> Vec<Finding> {
     vec![
         Finding::well(format!(
-            "this is {} on {}: Hypervisor.framework is for macOS on Apple silicon",
+            "this is {} on {}: Hypervisor.framework is for macOS on Apple silicon, KVM for Linux on arm64",
             std::env::consts::OS,
             std::env::consts::ARCH
         )),
@@ -36,6 +39,88 @@ pub fn examine() -> Vec<Finding> {
 
 #[cfg(all(target_os = "macos", target_arch = "aarch64"))]
 pub use mac::examine;
+
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+pub use linux::examine;
+
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+mod linux {
+    use std::{
+        fs::File,
+        io::{self, ErrorKind},
+    };
+
+    use engine_kvm::KvmEngine;
+    use machine::memory::GuestMemory;
+
+    use super::Finding;
+    use crate::engine::KVM_DEVICE;
+
+    /// Guests run all the same.
+    const SOFTWARE: &str = "--engine soft does without";
+
+    /// Looks at this host and this program.
+    pub fn examine() -> Vec<Finding> {
+        let device = device(File::options().read(true).write(true).open(KVM_DEVICE).map(drop));
+        if device.remedy.is_some() {
+            return vec![device];
+        }
+        vec![device, counter(), answers()]
+    }
+
+    fn device(opened: io::Result<()>) -> Finding {
+        match opened {
+            Ok(()) => Finding::well("/dev/kvm is there, and this user may use it"),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Finding::ill(
+                "/dev/kvm is there, but this user may not use it",
+                "type: sudo usermod -aG kvm $USER; then log in anew",
+            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => Finding::ill(
+                "there is no /dev/kvm: this is perhaps a virtual machine itself, or its firmware starts Linux at EL1",
+                SOFTWARE,
+            ),
+            Err(error) => Finding::ill(format!("/dev/kvm can't be opened: {error}"), SOFTWARE),
+        }
+    }
+
+    fn counter() -> Finding {
+        match engine_kvm::check_counter() {
+            Ok(()) => Finding::well("the processor's counter runs at 24 MHz, as captured guests know it"),
+            Err(error) => {
+                Finding::ill(error.to_string(), "no setting changes it; --engine soft does without")
+            }
+        }
+    }
+
+    /// A virtual machine with a processor and an interrupt controller, made and ended.
+    fn answers() -> Finding {
+        let memory = match GuestMemory::anonymous(1 << 20) {
+            Ok(memory) => memory,
+            Err(error) => {
+                return Finding::ill(format!("there is no memory for a guest: {error}"), "end something");
+            }
+        };
+        match KvmEngine::new(memory, 1) {
+            Ok(_) => {
+                Finding::well("KVM makes a machine with a GICv3 and the features that captured guests know")
+            }
+            Err(error) => Finding::ill(error.to_string(), SOFTWARE),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn what_stands_in_the_way_is_told_apart() {
+            let remedy = |kind: ErrorKind| device(Err(kind.into())).remedy.unwrap();
+            assert!(remedy(ErrorKind::PermissionDenied).contains("usermod -aG kvm"));
+            assert_eq!(remedy(ErrorKind::NotFound), SOFTWARE);
+            assert!(device(Ok(())).remedy.is_none());
+        }
+    }
+}
 
 #[cfg(all(target_os = "macos", target_arch = "aarch64"))]
 mod mac {
@@ -129,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(target_os = "macos"))]
-    fn without_a_mac_all_is_well() {
+    #[cfg(not(any(target_os = "macos", target_arch = "aarch64")))]
+    fn where_there_is_nothing_to_be_had_all_is_well() {
         assert!(examine().iter().all(|finding| finding.remedy.is_none()));
     }
 }

@@ -13,11 +13,13 @@ use crate::live::{LiveError, soft_engine};
 /// What executes a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Choice {
-    /// Hypervisor.framework where it can be had, else software
+    /// The host's own virtualisation where it can be had, else software
     #[default]
     Auto,
     /// Apple's Hypervisor.framework, on Apple silicon alone
     Hvf,
+    /// Linux's KVM, on arm64 alone
+    Kvm,
     /// Software, on any host
     Soft,
 }
@@ -27,6 +29,7 @@ impl fmt::Display for Choice {
         f.write_str(match self {
             Choice::Auto => "auto",
             Choice::Hvf => "hvf",
+            Choice::Kvm => "kvm",
             Choice::Soft => "soft",
         })
     }
@@ -38,6 +41,9 @@ pub enum ChoiceError {
     /// This program runs on something else than a Mac with Apple silicon.
     #[error("there is no Hypervisor.framework on this host")]
     NoFramework,
+    /// This program runs on something else than Linux on arm64, or there is no `/dev/kvm`.
+    #[error("there is no KVM for arm64 guests on this host")]
+    NoKvm,
     /// In lockstep, instructions are counted.
     #[error("only the soft engine runs in lockstep")]
     NotInLockstep,
@@ -47,7 +53,7 @@ impl ChoiceError {
     /// What a person can do about it.
     pub fn hint(self) -> &'static str {
         match self {
-            ChoiceError::NoFramework => "leave --engine out, or say --engine soft",
+            ChoiceError::NoFramework | ChoiceError::NoKvm => "leave --engine out, or say --engine soft",
             ChoiceError::NotInLockstep => "leave --scheduler out, or say --engine soft",
         }
     }
@@ -56,7 +62,7 @@ impl ChoiceError {
 /// What a person can do about an engine's refusal.
 pub(crate) fn hint(error: &EngineError) -> Option<&'static str> {
     match error {
-        EngineError::Host { engine: "hvf", .. } => {
+        EngineError::Host { engine: "hvf" | "kvm", .. } => {
             Some("`runner doctor` looks into it; --engine soft does without")
         }
         EngineError::Host { .. } | EngineError::Unsupported { .. } => None,
@@ -68,20 +74,34 @@ pub(crate) fn hint(error: &EngineError) -> Option<&'static str> {
 /// # Errors
 /// If the engine or the host refuses, or there is no such engine.
 pub(crate) fn threads(choice: Choice, machine: Machine) -> Result<Threads, LiveError> {
-    if choice != Choice::Soft {
+    if matches!(choice, Choice::Auto | Choice::Hvf) {
         match framework(&machine) {
             Ok(engine) => return Ok(Threads::new(machine, engine)?),
-            // There is nothing to say of what is not there.
-            Err(LiveError::Choice(ChoiceError::NoFramework)) if choice == Choice::Auto => {}
-            Err(error) if choice == Choice::Auto => {
-                eprintln!("warning: {error}");
-                eprintln!("warning: going on in software, which is slower");
-            }
-            Err(error) => return Err(error),
+            Err(error) => go_on_without(choice, error)?,
+        }
+    }
+    if matches!(choice, Choice::Auto | Choice::Kvm) {
+        match kvm(&machine) {
+            Ok(engine) => return Ok(Threads::new(machine, engine)?),
+            Err(error) => go_on_without(choice, error)?,
         }
     }
     let engine = soft_engine(&machine);
     Ok(Threads::new(machine, engine)?)
+}
+
+/// Whether a host's engine that is not to be had can be done without.
+fn go_on_without(choice: Choice, error: LiveError) -> Result<(), LiveError> {
+    match error {
+        error if choice != Choice::Auto => return Err(error),
+        // There is nothing to say of what is not there.
+        LiveError::Choice(_) => {}
+        error => {
+            eprintln!("warning: {error}");
+            eprintln!("warning: going on in software, which is slower");
+        }
+    }
+    Ok(())
 }
 
 /// Checks that lockstep is what was chosen for.
@@ -89,7 +109,10 @@ pub(crate) fn threads(choice: Choice, machine: Machine) -> Result<Threads, LiveE
 /// # Errors
 /// If another engine than the soft one was asked for.
 pub(crate) fn in_lockstep(choice: Choice) -> Result<(), ChoiceError> {
-    if choice == Choice::Hvf { Err(ChoiceError::NotInLockstep) } else { Ok(()) }
+    match choice {
+        Choice::Auto | Choice::Soft => Ok(()),
+        Choice::Hvf | Choice::Kvm => Err(ChoiceError::NotInLockstep),
+    }
 }
 
 #[cfg(all(target_os = "macos", target_arch = "aarch64"))]
@@ -104,6 +127,23 @@ fn framework(machine: &Machine) -> Result<impl Engine + Send + Sync + 'static, L
 fn framework(_: &Machine) -> Result<impl Engine + Send + Sync + 'static, LiveError> {
     Err::<engine_soft::SoftEngine, _>(ChoiceError::NoFramework.into())
 }
+
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+fn kvm(machine: &Machine) -> Result<impl Engine + Send + Sync + 'static, LiveError> {
+    if !std::path::Path::new(KVM_DEVICE).exists() {
+        return Err(ChoiceError::NoKvm.into());
+    }
+    Ok(engine_kvm::KvmEngine::new(machine.memory().clone(), machine.gic.cpus())?)
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+fn kvm(_: &Machine) -> Result<impl Engine + Send + Sync + 'static, LiveError> {
+    Err::<engine_soft::SoftEngine, _>(ChoiceError::NoKvm.into())
+}
+
+/// What a program opens to use KVM.
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+pub(crate) const KVM_DEVICE: &str = "/dev/kvm";
 
 #[cfg(test)]
 mod tests {
@@ -125,18 +165,22 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(target_os = "macos"))]
+    #[cfg(not(any(target_os = "macos", target_arch = "aarch64")))]
     fn what_is_not_here_is_refused_if_it_is_asked_for_by_name() {
         assert!(matches!(drive(Scheduler::Threads, Choice::Auto), Ok(Drive::Threads(_))));
-        let Err(error) = drive(Scheduler::Threads, Choice::Hvf) else { panic!("there is no Mac") };
-        assert!(error.is_usage());
-        assert!(error.hint().is_some_and(|hint| hint.contains("--engine soft")), "{error}");
+        for choice in [Choice::Hvf, Choice::Kvm] {
+            let Err(error) = drive(Scheduler::Threads, choice) else { panic!("neither a Mac nor arm64") };
+            assert!(error.is_usage());
+            assert!(error.hint().is_some_and(|hint| hint.contains("--engine soft")), "{error}");
+        }
     }
 
     #[test]
     fn lockstep_is_the_soft_engines() {
         assert!(matches!(drive(Scheduler::Lockstep, Choice::Auto), Ok(Drive::Lockstep(_))));
-        let Err(error) = drive(Scheduler::Lockstep, Choice::Hvf) else { panic!("nothing counts there") };
-        assert_eq!(error.to_string(), "only the soft engine runs in lockstep");
+        for choice in [Choice::Hvf, Choice::Kvm] {
+            let Err(error) = drive(Scheduler::Lockstep, choice) else { panic!("nothing counts there") };
+            assert_eq!(error.to_string(), "only the soft engine runs in lockstep");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::{
     clock::{HostClock, Ticks},
     cpu_state::CpuState,
+    gic::GicState,
 };
 
 /// What makes vCPUs that share one guest memory.
@@ -22,6 +23,35 @@ pub trait Engine {
     /// Makes vCPU number `index` (its affinity 0 in MPIDR_EL1), stopped, in
     /// the calling thread, where it must stay.
     fn create_vcpu(&self, index: usize) -> Result<Self::Vcpu, EngineError>;
+
+    /// The interrupt controller that this engine brings along, if its vCPUs can't use the machine's
+    /// [`Gic`](crate::gic::Gic). Asked once, before the first vCPU is made.
+    ///
+    /// Such a vCPU's timer and waiting are the controller's business, too: [`Vcpu::set_irq`] does nothing,
+    /// [`Vcpu::timer_asserted`] is false, and no run ends with [`Exit::WaitForInterrupt`], [`Exit::SysRegRead`] or
+    /// [`Exit::SysRegWrite`].
+    fn interrupt_controller(&self) -> Option<Box<dyn HostGic>> {
+        None
+    }
+}
+
+/// A GICv3 of the host's in the place of the machine's: at the same addresses, with as many interrupts, and out of the
+/// machine's sight while the guest runs. Its state is the same [`GicState`] as everywhere.
+pub trait HostGic: Send {
+    /// Drives the input line of an SPI, at any time.
+    fn set_level(&self, intid: u32, level: bool);
+
+    /// Its state, but for the lines of SPIs, which whoever drives them knows. All vCPUs are made and hold still.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    fn save(&self) -> Result<GicState, EngineError>;
+
+    /// Replaces its state, the lines of SPIs included. All vCPUs are made and hold still.
+    ///
+    /// # Errors
+    /// Names what in `state` it can't hold; it is then as it was. Or the host refuses.
+    fn load(&self, state: &GicState) -> Result<(), EngineError>;
 }
 
 /// One virtual processor.

@@ -87,12 +87,15 @@ impl Threads {
     ///
     /// # Errors
     /// If the engine can't make that many, or the host has no thread for one.
-    pub fn new<E>(machine: Machine, engine: E) -> Result<Self, EngineError>
+    pub fn new<E>(mut machine: Machine, engine: E) -> Result<Self, EngineError>
     where
         E: Engine + Send + Sync + 'static,
     {
         let name = engine.name();
         let cpus = machine.gic.cpus();
+        if let Some(host) = engine.interrupt_controller() {
+            machine.gic.leave_to(host);
+        }
         let seat = || Seat {
             power: Power::Off,
             waiting: false,
@@ -191,6 +194,11 @@ impl Threads {
             board.go = true;
             self.shared.wake_all();
         }
+        if board.machine.gic.is_hosts() {
+            // Its vCPUs wait where they can't see the real-time clock.
+            let now = ticks_from_nanos(board.clock.nanos());
+            board.machine.tick(now);
+        }
         loop {
             if let Some(outcome) = &board.outcome {
                 return outcome.clone();
@@ -250,6 +258,7 @@ impl Threads {
             let state = seat.saved.take().ok_or_else(|| gone(cpu))?;
             cpus.push(ProcessorState { power: seat.power, waiting: seat.waiting, state });
         }
+        board.machine.gic.fetch()?;
         Ok(VmState { machine: board.machine.save(), cpus, now: board.clock.nanos() })
     }
 
@@ -274,9 +283,12 @@ impl Threads {
         board.machine.load(&state.machine)?;
         board.clock = HostClock::starting_at(state.now);
         let clock = board.clock;
+        // What waits for an interrupt of the host's controller sees for itself whether it has come: WFI may end at any
+        // time (Arm ARM D1.6.2).
+        let waits_here = !board.machine.gic.is_hosts();
         for (seat, saved) in board.cpus.iter_mut().zip(&state.cpus) {
             seat.power = saved.power;
-            seat.waiting = saved.waiting;
+            seat.waiting = saved.waiting && waits_here;
             seat.told = false;
             seat.order = Some(Order::Load(Box::new(saved.state.clone()), clock));
         }
@@ -563,7 +575,8 @@ impl<'a, V: Vcpu> VcpuThread<'a, V> {
             PsciCall::Suspend => {
                 // Finish the HVC, then wait as after WFI.
                 self.vcpu.run(Resume::Value(psci::SUCCESS), 0, 1);
-                board.cpus[self.index].waiting = true;
+                // That may end at any time, as it does at once where the host's controller would wake it.
+                board.cpus[self.index].waiting = !board.machine.gic.is_hosts();
                 (Resume::Go, false)
             }
             PsciCall::SystemOff => {

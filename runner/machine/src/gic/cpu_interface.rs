@@ -231,7 +231,8 @@ impl Gic {
     }
 
     /// Puts the CPU interface of `cpu` in its reset state: it belongs to the
-    /// PE, which PSCI CPU_ON starts from reset.
+    /// PE, which PSCI CPU_ON starts from reset. Left alone is one of the host's, which may not be touched while other
+    /// vCPUs run: a kernel's first act there is to write all of it.
     pub fn reset_cpu_interface(&mut self, cpu: usize) {
         if let Some(interface) = self.state.cpu_interfaces.get_mut(cpu) {
             *interface = CpuInterfaceState::default();

@@ -7,6 +7,9 @@
 //!
 //! What the outputs show follows from the state. It is computed anew for the
 //! vCPUs that a change can reach, at the change, so that asking is a load.
+//!
+//! Where an engine brings a controller of the host's ([`HostGic`]), that one serves the guest. This one then drives its
+//! input lines, remembers their levels, signals nothing itself, and is how the rest of the machine saves and loads it.
 
 mod bank;
 mod cpu_interface;
@@ -32,7 +35,10 @@ use self::{
     distributor::{ROUTE_ANY, ROUTE_MASK},
     redistributor::SGIS,
 };
-use crate::layout::{MAX_VCPUS, SPI_BASE};
+use crate::{
+    engine::HostGic,
+    layout::{MAX_VCPUS, SPI_BASE},
+};
 
 /// Banks of 32 SPIs.
 const SPI_BANKS: usize = 3;
@@ -67,12 +73,17 @@ pub enum GicError {
     /// A field holds a value outside its range.
     #[error("the interrupt controller's state is damaged: {0}")]
     Invalid(&'static str),
+    /// The engine's own interrupt controller refuses.
+    #[error("{0}")]
+    Host(String),
 }
 
 /// The interrupt controller.
 pub struct Gic {
+    /// With a controller of the host's: the lines of SPIs as they are, the rest as it was last saved or loaded.
     state: GicState,
     outputs: Vec<Output>,
+    host: Option<Box<dyn HostGic>>,
 }
 
 /// What a CPU interface signals.
@@ -114,7 +125,19 @@ impl Gic {
                 cpu_interfaces: vec![CpuInterfaceState::default(); cpus],
             },
             outputs: vec![Output::default(); cpus],
+            host: None,
         }
+    }
+
+    /// Leaves the guest to the host's interrupt controller, which must be in reset, as this one.
+    pub fn leave_to(&mut self, host: Box<dyn HostGic>) {
+        self.host = Some(host);
+        self.outputs.fill(Output::default());
+    }
+
+    /// Whether the guest is left to an interrupt controller of the host's. Then nothing is signalled here.
+    pub fn is_hosts(&self) -> bool {
+        self.host.is_some()
     }
 
     /// Number of vCPUs.
@@ -131,7 +154,7 @@ impl Gic {
 
     /// Drives the input line of a PPI of vCPU `cpu`; anything else is ignored.
     pub fn set_ppi_level(&mut self, cpu: usize, intid: u32, level: bool) {
-        if (16..SPI_BASE).contains(&intid) && cpu < self.cpus() {
+        if (16..SPI_BASE).contains(&intid) && cpu < self.cpus() && self.host.is_none() {
             self.set_line(cpu, intid, level);
         }
     }
@@ -159,18 +182,37 @@ impl Gic {
         (0..self.cpus()).fold(0, |lines, cpu| lines | u32::from(self.irq_asserted(cpu)) << cpu)
     }
 
-    /// The state, input lines included.
+    /// The state, input lines included; of a controller of the host's, as it was at [`Gic::fetch`].
     pub fn save(&self) -> GicState {
         self.state.clone()
     }
 
-    /// Replaces the state, at any time.
+    /// Looks at the host's controller, if the guest is left to one. While all vCPUs hold still.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    pub fn fetch(&mut self) -> Result<(), GicError> {
+        let Some(host) = &self.host else { return Ok(()) };
+        let mut state = host.save().map_err(|error| GicError::Host(error.to_string()))?;
+        for (fetched, known) in state.distributor.spis.iter_mut().zip(&self.state.distributor.spis) {
+            fetched.interrupts.level = known.interrupts.level;
+        }
+        validate(&state, self.cpus())?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Replaces the state, at any time; that of a controller of the host's while all vCPUs hold still.
     ///
     /// # Errors
     /// If the state is for another number of vCPUs, or one that no sequence of
-    /// accesses leads to; this interrupt controller is then as it was.
+    /// accesses leads to; this interrupt controller is then as it was. Or if the
+    /// host's controller can't hold it.
     pub fn load(&mut self, state: &GicState) -> Result<(), GicError> {
         validate(state, self.cpus())?;
+        if let Some(host) = &self.host {
+            host.load(state).map_err(|error| GicError::Host(error.to_string()))?;
+        }
         self.state.clone_from(state);
         self.update_all();
         Ok(())
@@ -181,7 +223,10 @@ impl Gic {
             return;
         };
         if bank.set_level(bit, level) {
-            self.update_target(cpu, intid);
+            match &self.host {
+                Some(host) => host.set_level(intid, level),
+                None => self.update_target(cpu, intid),
+            }
         }
     }
 
@@ -213,6 +258,9 @@ impl Gic {
     }
 
     fn update(&mut self, cpu: usize) {
+        if self.host.is_some() {
+            return;
+        }
         let pending = self.highest_pending(cpu);
         let signalled = pending
             .filter(|p| self.state.cpu_interfaces.get(cpu).is_some_and(|i| i.signals(p.priority, p.group1)));
