@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engine_soft::SoftEngine;
 use machine::{
     board::Machine,
     clock::Entropy,
@@ -20,6 +19,7 @@ use machine::{
 
 use crate::{
     drive::{Drive, Lockstep, Scheduler},
+    engine::Choice,
     entropy::HostEntropy,
     gdb::{Debugged, Listener},
     live::{self, Live, LiveError, SoftVm},
@@ -91,7 +91,11 @@ pub(crate) const HOST_HINT: &str =
 impl BootError {
     /// Whether whoever asked for it is to blame rather than the host.
     pub fn is_usage(&self) -> bool {
-        !matches!(self, BootError::Host(_) | BootError::Machine(_))
+        match self {
+            BootError::Host(_) => false,
+            BootError::Machine(error) => error.is_usage(),
+            _ => true,
+        }
     }
 
     /// What a person can do about it.
@@ -102,7 +106,8 @@ impl BootError {
             BootError::Read { .. } => "check the file's name and whether it may be read",
             BootError::Spec(_) => "ask for a machine within these limits",
             BootError::Fdt(_) => "shorten the kernel's command line",
-            BootError::Machine(_) | BootError::Host(_) => HOST_HINT,
+            BootError::Machine(error) => error.hint().unwrap_or(HOST_HINT),
+            BootError::Host(_) => HOST_HINT,
         }
     }
 }
@@ -115,13 +120,26 @@ impl BootError {
 pub fn start(
     spec: BootSpec,
     scheduler: Scheduler,
+    engine: Choice,
+    console: ConsoleSink,
+) -> Result<(Handle, Running), BootError> {
+    start_on(spec, move |machine| Drive::new(scheduler, engine, machine), console)
+}
+
+/// Boots `spec` like [`start`], on what `drive` makes of the machine.
+///
+/// # Errors
+/// Says why it can't be booted.
+pub fn start_on(
+    spec: BootSpec,
+    drive: impl FnOnce(Machine) -> Result<Drive, LiveError> + Send + 'static,
     console: ConsoleSink,
 ) -> Result<(Handle, Running), BootError> {
     let entropy = HostEntropy::new()?;
     let (session, seat) = session::pair();
     let running = session::spawn(seat, Some(console), move || {
         let prepared = prepare(&spec, Box::new(entropy), wall_seconds())?;
-        let mut drive = Drive::new(scheduler, prepared.machine, prepared.engine)?;
+        let mut drive = drive(prepared.machine)?;
         drive.start(&prepared.entry)?;
         Ok::<_, BootError>(Live::booted(drive))
     })?;
@@ -143,7 +161,8 @@ pub fn start_debugged(
     let handle = session.clone();
     let running = session::spawn(seat, Some(console), move || {
         let prepared = prepare(&spec, Box::new(entropy), wall_seconds())?;
-        let mut lockstep = Lockstep::new(prepared.machine, prepared.engine)?;
+        let engine = live::soft_engine(&prepared.machine);
+        let mut lockstep = Lockstep::new(prepared.machine, engine)?;
         lockstep.start(&prepared.entry)?;
         Ok::<_, BootError>(Debugged::new(Live::booted(lockstep), debugger, handle)?)
     })?;
@@ -155,7 +174,8 @@ pub fn start_debugged(
 /// # Errors
 /// Says why it can't be made.
 pub fn build(spec: &BootSpec, entropy: Box<dyn Entropy>, wall_seconds: u64) -> Result<SoftVm, BootError> {
-    let Prepared { machine, engine, entry } = prepare(spec, entropy, wall_seconds)?;
+    let Prepared { machine, entry } = prepare(spec, entropy, wall_seconds)?;
+    let engine = live::soft_engine(&machine);
     let mut vm = Vm::new(machine, &engine).map_err(LiveError::from)?;
     vm.start(&entry).map_err(LiveError::from)?;
     Ok(vm)
@@ -164,7 +184,6 @@ pub fn build(spec: &BootSpec, entropy: Box<dyn Entropy>, wall_seconds: u64) -> R
 /// A machine with kernel, initramfs and device tree in its memory.
 struct Prepared {
     machine: Machine,
-    engine: SoftEngine,
     /// The first vCPU at the kernel's entry.
     entry: CpuState,
 }
@@ -188,7 +207,7 @@ fn prepare(spec: &BootSpec, mut entropy: Box<dyn Entropy>, wall_seconds: u64) ->
     entropy.fill(&mut id);
     vmgenid::set(&memory, id).map_err(io::Error::other)?;
 
-    let (machine, engine) = live::parts(&spec.machine, memory, disk, wall_seconds, entropy)?;
+    let machine = live::machine(&spec.machine, memory, disk, wall_seconds, entropy)?;
     let virtio_slots: Vec<u32> = machine.virtio_slots().iter().map(|slot| *slot as u32).collect();
     let dtb = fdt::board_tree(&BoardParams {
         cpus: spec.machine.cpus,
@@ -200,7 +219,7 @@ fn prepare(spec: &BootSpec, mut entropy: Box<dyn Entropy>, wall_seconds: u64) ->
         virtio_slots: &virtio_slots,
     })?;
     image::load_dtb(machine.memory(), &loaded, &dtb).map_err(image_error)?;
-    Ok(Prepared { machine, engine, entry: CpuState::at_entry(loaded.entry, loaded.dtb_addr) })
+    Ok(Prepared { machine, entry: CpuState::at_entry(loaded.entry, loaded.dtb_addr) })
 }
 
 /// Reads a whole file that must fit into guest memory.

@@ -13,7 +13,11 @@ use machine::{
     vm::{Course, Outcome, Vm, VmState},
 };
 
-use crate::{live::LiveError, session::Progress};
+use crate::{
+    engine::{self, Choice},
+    live::{LiveError, soft_engine},
+    session::Progress,
+};
 
 /// Guest time between two looks at the host's clock in lockstep. The soft engine needs more host time for it than
 /// this, so the guest's clock jumps ahead by small steps.
@@ -76,10 +80,14 @@ impl Drive {
     ///
     /// # Errors
     /// If the engine or the host refuses.
-    pub fn new(scheduler: Scheduler, machine: Machine, engine: SoftEngine) -> Result<Self, LiveError> {
+    pub fn new(scheduler: Scheduler, choice: Choice, machine: Machine) -> Result<Self, LiveError> {
         Ok(match scheduler {
-            Scheduler::Threads => Drive::Threads(Threads::new(machine, engine)?),
-            Scheduler::Lockstep => Drive::Lockstep(Box::new(Lockstep::new(machine, engine)?)),
+            Scheduler::Threads => Drive::Threads(engine::threads(choice, machine)?),
+            Scheduler::Lockstep => {
+                engine::in_lockstep(choice)?;
+                let engine = soft_engine(&machine);
+                Drive::Lockstep(Box::new(Lockstep::new(machine, engine)?))
+            }
         })
     }
 

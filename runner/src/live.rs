@@ -15,6 +15,7 @@ use machine::{
 
 use crate::{
     drive::{Drive, Driver},
+    engine::{self, ChoiceError},
     keys::{BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT},
     picture::Frame,
     restore::wall_seconds,
@@ -37,36 +38,58 @@ pub enum LiveError {
     /// The engine refuses.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// There is no such engine here, or not for this.
+    #[error(transparent)]
+    Choice(#[from] ChoiceError),
     /// The host failed.
     #[error(transparent)]
     Host(#[from] io::Error),
 }
 
-/// A machine in reset over `memory`, and an engine for its vCPUs.
+impl LiveError {
+    /// Whether whoever asked for it is to blame rather than the host.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, LiveError::Choice(_))
+    }
+
+    /// What a person can do about it, where that is not plain from where it happened.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            LiveError::Choice(error) => Some(error.hint()),
+            LiveError::Engine(error) => engine::hint(error),
+            LiveError::State(_) | LiveError::Host(_) => None,
+        }
+    }
+}
+
+/// A machine in reset over `memory`.
 ///
 /// # Errors
 /// If the disk can't be read.
-pub fn parts(
+pub fn machine(
     spec: &MachineSpec,
     memory: GuestMemory,
     disk: Option<File>,
     wall_seconds: u64,
     entropy: Box<dyn Entropy>,
-) -> io::Result<(Machine, SoftEngine)> {
+) -> io::Result<Machine> {
     let disk = match disk {
         Some(file) => Some((DiskImage::new(file)?, DISK_ID.to_owned())),
         None => None,
     };
-    let engine = SoftEngine::new(memory.clone(), spec.cpus);
-    let machine = Machine::new(MachineConfig {
+    Ok(Machine::new(MachineConfig {
         cpus: spec.cpus,
         memory,
         display: (spec.width, spec.height),
         disk,
         wall_seconds,
         entropy,
-    });
-    Ok((machine, engine))
+    }))
+}
+
+/// The soft engine for the vCPUs of `machine`.
+pub fn soft_engine(machine: &Machine) -> SoftEngine {
+    SoftEngine::new(machine.memory().clone(), machine.gic.cpus())
 }
 
 /// A machine in reset over `memory`, driven in lockstep.
@@ -80,7 +103,8 @@ pub fn build(
     wall_seconds: u64,
     entropy: Box<dyn Entropy>,
 ) -> Result<SoftVm, LiveError> {
-    let (machine, engine) = parts(spec, memory, disk, wall_seconds, entropy)?;
+    let machine = machine(spec, memory, disk, wall_seconds, entropy)?;
+    let engine = soft_engine(&machine);
     Ok(Vm::new(machine, &engine)?)
 }
 

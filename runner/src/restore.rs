@@ -9,12 +9,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use machine::memory::GuestMemory;
+use machine::{board::Machine, engine::EngineError, memory::GuestMemory};
 use store::{Artifact, Hold, Kind};
 
 use crate::{
     boot::HOST_HINT,
     drive::{Drive, Scheduler},
+    engine::Choice,
     entropy::HostEntropy,
     live::{self, Live, LiveError},
     report::{Report, Stopwatch},
@@ -86,6 +87,9 @@ pub enum RestoreError {
     /// The machine or the engine can't take the state.
     #[error("the state does not fit this machine: {0}")]
     Load(LiveError),
+    /// There is no machine to load it into.
+    #[error(transparent)]
+    Engine(LiveError),
     /// The host failed.
     #[error("the host failed: {0}")]
     Host(#[from] io::Error),
@@ -95,6 +99,7 @@ impl From<LiveError> for RestoreError {
     fn from(error: LiveError) -> Self {
         match error {
             LiveError::Host(error) => RestoreError::Host(error),
+            LiveError::Choice(_) | LiveError::Engine(EngineError::Host { .. }) => RestoreError::Engine(error),
             error => RestoreError::Load(error),
         }
     }
@@ -111,7 +116,9 @@ impl RestoreError {
                 store::Error::Io { .. } | store::Error::NoSpace { .. },
             ))
             | RestoreError::Bundle(bundle::Error::NoRoom { .. }) => false,
-            RestoreError::Snapshot { error: SnapshotError::Io(_), .. } | RestoreError::Host(_) => false,
+            RestoreError::Snapshot { error: SnapshotError::Io(_), .. }
+            | RestoreError::Host(_)
+            | RestoreError::Engine(_) => false,
             RestoreError::Memory { error, .. } => error.kind() == io::ErrorKind::InvalidData,
             _ => true,
         }
@@ -124,7 +131,9 @@ impl RestoreError {
             RestoreError::Bundle(error) => error.hint(),
             RestoreError::NotWarmBase { .. } => "give the warm base that `samovar build` prints",
             RestoreError::Snapshot { error, .. } => error.hint(),
-            RestoreError::Load(_) | RestoreError::Disk { .. } => "build the recipe again with this version",
+            RestoreError::Load(error) => error.hint().unwrap_or("build the recipe again with this version"),
+            RestoreError::Disk { .. } => "build the recipe again with this version",
+            RestoreError::Engine(error) => error.hint().unwrap_or(HOST_HINT),
             RestoreError::Memory { error, .. } if error.kind() == io::ErrorKind::InvalidData => {
                 "the artifact is damaged: remove its directory and build or copy it again"
             }
@@ -141,6 +150,20 @@ impl RestoreError {
 pub fn restore(
     artifact: &Path,
     scheduler: Scheduler,
+    engine: Choice,
+    console: Option<ConsoleSink>,
+    clock: Stopwatch,
+) -> Result<Restored, RestoreError> {
+    restore_on(artifact, move |machine| Drive::new(scheduler, engine, machine), console, clock)
+}
+
+/// Restores like [`restore`], on what `drive` makes of the machine.
+///
+/// # Errors
+/// If it is refused or the host fails; nothing has run then.
+pub fn restore_on(
+    artifact: &Path,
+    drive: impl FnOnce(Machine) -> Result<Drive, LiveError> + Send + 'static,
     console: Option<ConsoleSink>,
     clock: Stopwatch,
 ) -> Result<Restored, RestoreError> {
@@ -167,8 +190,8 @@ pub fn restore(
     let running = session::spawn(seat, console, move || {
         // The device keeps its entropy; generation ids come from the same well.
         let (device, ids) = (Box::new(entropy.clone()), Box::new(entropy));
-        let (machine, engine) = live::parts(&snapshot.machine, memory, disk, wall_seconds(), device)?;
-        let drive = Drive::new(scheduler, machine, engine)?;
+        let machine = live::machine(&snapshot.machine, memory, disk, wall_seconds(), device)?;
+        let drive = drive(machine)?;
         let devices_us = clock.elapsed_us();
         let live = Live::restored(drive, snapshot.state, ids)?;
         let _ = times.send((devices_us, clock.elapsed_us()));
@@ -245,7 +268,7 @@ mod tests {
     }
 
     fn restored(artifact: &Path) -> Result<Restored, RestoreError> {
-        restore(artifact, Scheduler::Threads, None, Stopwatch::start())
+        restore(artifact, Scheduler::Threads, Choice::Soft, None, Stopwatch::start())
     }
 
     fn refusal(state: &[u8], memory_len: u64, kind: Kind) -> RestoreError {

@@ -42,6 +42,15 @@ impl HostClock {
         HostClock { epoch: Instant::now(), guest }
     }
 
+    /// The clock that shows `nanos` more, or less where that is negative.
+    #[must_use]
+    pub fn shifted(self, nanos: i64) -> Self {
+        // From now on, for what this clock showed at its beginning may be less than what is taken off.
+        let epoch = Instant::now();
+        let since = u64::try_from(epoch.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX);
+        HostClock { epoch, guest: self.guest.saturating_add(since).saturating_add_signed(nanos) }
+    }
+
     /// Guest time in nanoseconds. It never goes back, on whatever thread it is asked.
     pub fn nanos(&self) -> u64 {
         let since = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -26,7 +26,8 @@ pub trait Engine {
 
 /// One virtual processor.
 pub trait Vcpu {
-    /// Executes until an [`Exit`], at most `budget` instructions.
+    /// Executes until an [`Exit`], at most `budget` instructions. An engine that can't count them runs until something
+    /// happens, or not at all if `budget` is 1: then it takes the answer to the exit before, and no more.
     ///
     /// `now` is the guest's time at the first instruction, in nanoseconds. It
     /// advances with the instructions, one nanosecond each, or with the clock

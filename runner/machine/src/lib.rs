@@ -13,6 +13,7 @@ pub mod cpu_state;
 pub mod device;
 pub mod engine;
 pub mod fdt;
+pub mod features;
 pub mod gic;
 pub mod image;
 pub mod layout;
@@ -27,4 +28,4 @@ pub mod vmgenid;
 
 /// Version of the machine that a guest sees. It changes whenever a guest that
 /// was captured before could notice, and a base of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

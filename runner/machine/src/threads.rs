@@ -431,6 +431,13 @@ impl<'a, V: Vcpu> VcpuThread<'a, V> {
             }
             board = self.shared.lock();
             board.cpus[self.index].retired = self.vcpu.retired();
+            if matches!(exit, Exit::SysRegRead(_) | Exit::SysRegWrite(..)) {
+                // What the guest asks of its interrupt controller depends on its timer, which it may have set since the
+                // last look without coming back.
+                let now = ticks_from_nanos(board.clock.nanos());
+                let asserted = self.vcpu.timer_asserted(now);
+                board.machine.gic.set_ppi_level(self.index, VTIMER_INTID, asserted);
+            }
             (resume, answering) = self.answer(&mut board, exit);
             self.shared.signal(&mut board, Some(self.index));
         }

@@ -53,7 +53,7 @@ pub struct Args {
 
     /// Wait for gdb at HOST:PORT, or at the path of a Unix socket, before the first instruction; the
     /// virtual processors run in lockstep. Whoever can connect rules the guest
-    #[arg(long, value_name = "ADDR", conflicts_with = "scheduler")]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["scheduler", "engine"])]
     gdb: Option<Address>,
 
     /// Write the serial console to a file; the terminal then has no part in it
@@ -88,7 +88,7 @@ pub fn run(args: Args, clock: Stopwatch) -> Result<(), Failure> {
         machine,
     };
     let started = match &args.gdb {
-        None => boot::start(spec, args.show.scheduler, console),
+        None => boot::start(spec, args.show.scheduler, args.show.engine, console),
         Some(address) => boot::start_debugged(spec, listen(address)?, console),
     };
     let (session, running) = started.map_err(failure)?;

@@ -1,6 +1,7 @@
 //! The command line: one module per command.
 
 mod boot;
+mod doctor;
 mod restore;
 mod several;
 mod show;
@@ -26,6 +27,8 @@ enum Command {
     Restore(restore::Args),
     /// Boot an arm64 kernel with its serial console on the terminal
     Boot(boot::Args),
+    /// See whether this host lets guests run at full speed, and say what to type if not
+    Doctor,
 }
 
 /// Runs the command. `clock` started with the process.
@@ -36,6 +39,7 @@ pub fn run(cli: Cli, clock: Stopwatch) -> Result<(), Failure> {
     match cli.command {
         Command::Restore(args) => restore::run(args, clock),
         Command::Boot(args) => boot::run(args, clock),
+        Command::Doctor => doctor::run(),
     }
 }
 
@@ -45,7 +49,7 @@ impl Cli {
     fn into_restore(self) -> Option<restore::Args> {
         match self.command {
             Command::Restore(args) => Some(args),
-            Command::Boot(_) => None,
+            Command::Boot(_) | Command::Doctor => None,
         }
     }
 }

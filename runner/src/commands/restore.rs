@@ -71,7 +71,8 @@ pub fn run(mut args: Args, clock: Stopwatch) -> Result<(), Failure> {
     }
     let script = args.show.read_script()?;
     let console = args.console.as_ref().map(console_file).transpose()?;
-    let restored = restore::restore(&args.artifact, args.show.scheduler, console, clock).map_err(failure)?;
+    let restored = restore::restore(&args.artifact, args.show.scheduler, args.show.engine, console, clock)
+        .map_err(failure)?;
     let mut report = restored.report;
     let _hold = restored.hold;
     let layout = args.layout.as_deref().map(|layout| layout_key(layout, &restored.layouts)).transpose()?;
@@ -116,7 +117,11 @@ fn layout_key(layout: &str, layouts: &[String]) -> Result<Code, Failure> {
 }
 
 fn failure(error: RestoreError) -> Failure {
-    let status = if error.is_refusal() { Status::Refused } else { Status::Host };
+    let status = match &error {
+        RestoreError::Engine(error) if error.is_usage() => Status::Usage,
+        error if error.is_refusal() => Status::Refused,
+        _ => Status::Host,
+    };
     let failure = Failure::new(status, &error);
     failure.hint(error.hint())
 }

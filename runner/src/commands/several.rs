@@ -92,6 +92,7 @@ fn arguments(args: &Args, number: u16) -> Vec<OsString> {
     text("--layout", args.layout.clone());
     text("--after", args.show.after.map(|after| format!("{}ms", after.as_millis())));
     text("--scheduler", Some(args.show.scheduler.to_string()));
+    text("--engine", Some(args.show.engine.to_string()));
     line.extend(args.show.headless.then(|| "--headless".into()));
     line
 }

@@ -21,6 +21,7 @@ use signal_hook::{
 
 use crate::{
     drive::Scheduler,
+    engine::Choice,
     error::{Failure, Status},
     keys::Code,
     line, picture, player,
@@ -53,6 +54,10 @@ pub struct ShowArgs {
     /// the host's threads
     #[arg(long, value_name = "SCHEDULER", default_value_t, value_enum)]
     pub scheduler: Scheduler,
+
+    /// What executes the guest: Apple's Hypervisor.framework on a Mac, or software, anywhere
+    #[arg(long, value_name = "ENGINE", default_value_t, value_enum)]
+    pub engine: Choice,
 
     /// Play a script of inputs, waits and screenshots; with --headless its end ends the session
     #[arg(long, value_name = "FILE")]

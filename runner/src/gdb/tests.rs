@@ -60,8 +60,8 @@ fn started(vm: &mut Vm<SoftEngine>) {
 }
 
 fn lockstep() -> Lockstep {
-    let (machine, engine) =
-        live::parts(&SPEC, memory(), None, 0, Box::new(FixedEntropy::new("test"))).unwrap();
+    let machine = live::machine(&SPEC, memory(), None, 0, Box::new(FixedEntropy::new("test"))).unwrap();
+    let engine = live::soft_engine(&machine);
     let mut lockstep = Lockstep::new(machine, engine).unwrap();
     started(lockstep.vm());
     lockstep

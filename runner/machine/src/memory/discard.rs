@@ -109,7 +109,10 @@ mod tests {
     use std::{fs::File, io::Write};
 
     use super::*;
-    use crate::{layout::RAM_BASE, memory::GuestMemory};
+    use crate::{
+        layout::RAM_BASE,
+        memory::{Follower, GuestMemory, remap},
+    };
 
     /// More than one page table, and a part of one.
     const LEN: u64 = 5 * TABLE as u64 + 3 * PAGE;
@@ -160,5 +163,48 @@ mod tests {
             way(&memory.ram.map).unwrap();
             assert_eq!(byte(&memory, PAGE), 1);
         }
+    }
+
+    #[test]
+    fn mapping_anew_does_the_same() {
+        let file = file();
+        let memory = GuestMemory::private_file(&file, LEN).unwrap();
+        let zero = GuestMemory::anonymous(LEN).unwrap();
+        for (memory, backing, expected) in [(memory, Some(&file), 1), (zero, None, 0)] {
+            let remapper = remap::Discarder::new(backing).unwrap();
+            for _ in 0..2 {
+                memory.write(RAM_BASE + PAGE, &[0xee]).unwrap();
+                remapper.discard(&memory.ram.map).unwrap();
+                assert_eq!(byte(&memory, PAGE), expected);
+            }
+            assert_eq!(byte(&memory, LEN - 1), if backing.is_some() { ((LEN - 1) / PAGE) as u8 } else { 0 });
+        }
+    }
+
+    /// Sees what RAM holds at each call.
+    struct Watcher(GuestMemory, Mutex<Vec<(&'static str, u8)>>);
+
+    impl Follower for Watcher {
+        fn detach(&self) -> io::Result<()> {
+            self.1.lock().unwrap().push(("detach", byte(&self.0, 0)));
+            Ok(())
+        }
+
+        fn attach(&self) -> io::Result<()> {
+            self.1.lock().unwrap().push(("attach", byte(&self.0, 0)));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_shows_the_memory_is_told_before_and_after() {
+        let memory = GuestMemory::anonymous(LEN).unwrap();
+        let watcher = std::sync::Arc::new(Watcher(memory.clone(), Mutex::default()));
+        memory.set_follower(std::sync::Arc::downgrade(&watcher) as _);
+        memory.write(RAM_BASE, &[7]).unwrap();
+        memory.clone().discard_changes().unwrap();
+        assert_eq!(*watcher.1.lock().unwrap(), [("detach", 7), ("attach", 0)]);
+        drop(watcher);
+        memory.discard_changes().unwrap();
     }
 }

@@ -3,11 +3,22 @@
 
 #[cfg(target_os = "linux")]
 mod discard;
+// Linux has a quicker way, and tests this one too.
+#[cfg(any(test, not(target_os = "linux")))]
+mod remap;
 
-use std::{fs::File, io, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
+#[cfg(target_os = "linux")]
+use self::discard::Discarder;
+#[cfg(not(target_os = "linux"))]
+use self::remap::Discarder;
 use crate::layout;
 
 /// An access outside the guest's memory.
@@ -29,14 +40,41 @@ pub struct OutOfBounds {
 pub struct GuestMemory {
     ram: Arc<Region>,
     vmgenid: Arc<Region>,
+    discarder: Arc<Discarder>,
+    follower: Arc<Mutex<Option<Weak<dyn Follower>>>>,
 }
 
 struct Region {
     base: u64,
     len: u64,
     map: MmapRaw,
-    #[cfg(target_os = "linux")]
-    discarder: discard::Discarder,
+}
+
+/// Who has shown the memory to somebody else by the host's tables, and must do so anew when these change: an engine
+/// whose guest is the host's.
+pub trait Follower: Send + Sync {
+    /// RAM is about to be mapped anew at its place: nobody may see it until [`Follower::attach`].
+    ///
+    /// # Errors
+    /// If the host refuses; RAM is then left as it is.
+    fn detach(&self) -> io::Result<()>;
+
+    /// RAM is there again.
+    ///
+    /// # Errors
+    /// If the host refuses.
+    fn attach(&self) -> io::Result<()>;
+}
+
+/// What a region of guest memory is to the guest's physical address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First guest physical address.
+    pub gpa: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Where the host has it.
+    pub host: *mut u8,
 }
 
 impl GuestMemory {
@@ -46,7 +84,7 @@ impl GuestMemory {
     /// If the host can't map that much.
     pub fn anonymous(ram_size: u64) -> io::Result<Self> {
         let ram = MmapOptions::new().len(host_len(ram_size)?).no_reserve_swap().map_anon()?;
-        Self::with_ram(ram, ram_size)
+        Self::with_ram(ram, ram_size, None)
     }
 
     /// Memory whose RAM is `file`, mapped privately: writes stay in this
@@ -66,24 +104,41 @@ impl GuestMemory {
         // should another process change it all the same, only guest-visible
         // bytes change, and those are never trusted.
         let ram = unsafe { MmapOptions::new().len(host_len(ram_size)?).no_reserve_swap().map_copy(file)? };
-        Self::with_ram(ram, ram_size)
+        Self::with_ram(ram, ram_size, Some(file))
     }
 
-    fn with_ram(ram: MmapMut, ram_size: u64) -> io::Result<Self> {
+    #[cfg_attr(
+        target_os = "linux",
+        expect(unused_variables, reason = "Linux needs no file to forget changes")
+    )]
+    fn with_ram(ram: MmapMut, ram_size: u64, file: Option<&File>) -> io::Result<Self> {
         let vmgenid = MmapOptions::new().len(host_len(layout::VMGENID_SIZE)?).map_anon()?;
-        let region = |base, len, map: MmapMut| {
-            Arc::new(Region {
-                base,
-                len,
-                map: map.into(),
-                #[cfg(target_os = "linux")]
-                discarder: discard::Discarder::default(),
-            })
-        };
+        let region = |base, len, map: MmapMut| Arc::new(Region { base, len, map: map.into() });
+        #[cfg(target_os = "linux")]
+        let discarder = Discarder::default();
+        #[cfg(not(target_os = "linux"))]
+        let discarder = Discarder::new(file)?;
         Ok(GuestMemory {
             ram: region(layout::RAM_BASE, ram_size, ram),
             vmgenid: region(layout::VMGENID_BASE, layout::VMGENID_SIZE, vmgenid),
+            discarder: Arc::new(discarder),
+            follower: Arc::default(),
         })
+    }
+
+    /// RAM, and the page of the VM generation id, for an engine that maps them as they are. The pointers stay valid as
+    /// long as a clone of this `GuestMemory` lives.
+    pub fn extents(&self) -> [Extent; 2] {
+        [&self.ram, &self.vmgenid].map(|region| Extent {
+            gpa: region.base,
+            len: region.len,
+            host: region.map.as_mut_ptr(),
+        })
+    }
+
+    /// Has `follower` told of every [`GuestMemory::discard_changes`], as long as it lives. It replaces the one before.
+    pub fn set_follower(&self, follower: Weak<dyn Follower>) {
+        *self.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower);
     }
 
     /// Size of RAM in bytes.
@@ -169,9 +224,17 @@ impl GuestMemory {
     ///
     /// # Errors
     /// If the host refuses.
-    #[cfg(target_os = "linux")]
     pub fn discard_changes(&self) -> io::Result<()> {
-        self.ram.discarder.discard(&self.ram.map)
+        let follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        let follower = follower.as_ref().and_then(Weak::upgrade);
+        if let Some(follower) = &follower {
+            follower.detach()?;
+        }
+        self.discarder.discard(&self.ram.map)?;
+        match &follower {
+            Some(follower) => follower.attach(),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,57 +1,19 @@
-//! What the processor says of itself: ARMv8.0 with LSE, CRC32, AES and PMULL,
-//! SHA-1 and SHA-256, PAN and 16-bit ASIDs, and no more. A subset of every Apple
-//! M-series chip, so that a captured base can move there.
+//! What the processor says of itself: the machine's features.
 
-use machine::engine::SysReg;
+use machine::{engine::SysReg, features};
 
 use super::name;
 
-/// MIDR_EL1: implementer 0 is for software (Arm ARM D24.2.101), so Linux applies
-/// the errata of no real core.
-const MIDR: u64 = 0x000f_5a70;
-/// CTR_EL0: 64-byte lines; IDC, for the host's caches are coherent; not DIC,
-/// for decoded code must be told (Arm ARM D24.2.34).
-const CTR: u64 = 0x9444_c004;
-/// DCZID_EL0: DC ZVA clears 64 bytes.
-const DCZID: u64 = 4;
-/// CLIDR_EL1: separate level 1 caches, coherent at level 1.
-const CLIDR: u64 = 0x0100_0003;
-/// CCSIDR_EL1: 32 KiB, 4 ways, 64-byte lines.
-const CCSIDR: u64 = (127 << 13) | (3 << 3) | 2;
-/// ID_AA64PFR0_EL1: EL0 and EL1 in AArch64, FP and SIMD without half-precision
-/// arithmetic, GIC system registers, CSV2 and CSV3: no need for KPTI.
-const PFR0: u64 = 0x1100_0000_0100_0011;
-/// ID_AA64DFR0_EL1: ARMv8 debug with the OS double lock, 6 breakpoints, the last 2 of which compare contexts too,
-/// 4 watchpoints, no PMU.
-const DFR0: u64 = 0x1030_5006;
-/// ID_AA64ISAR0_EL1: AES and PMULL, SHA-1, SHA-256, CRC32, LSE.
-const ISAR0: u64 = 0x0021_1120;
-/// ID_AA64MMFR0_EL1: 40-bit addresses, 16-bit ASIDs, the 4 KiB granule alone.
-const MMFR0: u64 = 0x0f00_0022;
-/// ID_AA64MMFR1_EL1: PAN.
-const MMFR1: u64 = 0x0010_0000;
-
 /// Value of an identification register of vCPU `index`, if `encoding` is one.
 pub(super) fn read(encoding: u16, index: usize) -> Option<u64> {
-    // Op0 3, op1 0, CRn 0, CRm 1 to 7: the identification space. What is not
-    // allocated there reads as zero (Arm ARM D24.1, "Reserved").
-    const FIRST: u16 = SysReg::new(3, 0, 0, 1, 0).encoding();
-    const LAST: u16 = SysReg::new(3, 0, 0, 7, 7).encoding();
     Some(match encoding {
-        name::MIDR_EL1 => MIDR,
-        // Bit 31 is RES1; affinity 0 is the number.
-        name::MPIDR_EL1 => 0x8000_0000 | index as u64,
-        name::REVIDR_EL1 | name::AIDR_EL1 => 0,
-        name::ID_AA64PFR0_EL1 => PFR0,
-        name::ID_AA64DFR0_EL1 => DFR0,
-        name::ID_AA64ISAR0_EL1 => ISAR0,
-        name::ID_AA64MMFR0_EL1 => MMFR0,
-        name::ID_AA64MMFR1_EL1 => MMFR1,
-        name::CTR_EL0 => CTR,
-        name::DCZID_EL0 => DCZID,
-        name::CLIDR_EL1 => CLIDR,
-        name::CCSIDR_EL1 => CCSIDR,
-        FIRST..=LAST => 0,
-        _ => return None,
+        name::MIDR_EL1 => features::MIDR_EL1,
+        name::MPIDR_EL1 => features::mpidr_el1(index),
+        name::REVIDR_EL1 | name::AIDR_EL1 => features::REVIDR_EL1,
+        name::CTR_EL0 => features::CTR_EL0,
+        name::DCZID_EL0 => features::DCZID_EL0,
+        name::CLIDR_EL1 => features::CLIDR_EL1,
+        name::CCSIDR_EL1 => features::CCSIDR_EL1,
+        _ => return features::feature_register(SysReg::from_word(u32::from(encoding) << 5)),
     })
 }
