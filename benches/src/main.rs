@@ -1,9 +1,11 @@
 //! Measures a warm base's guest on this project's runner and on QEMU, side by
-//! side in one run: cold boot, restore, reset. The README beside this package
-//! says where each clock starts and stops.
+//! side in one run: cold boot, restore, reset; and the building of images beside
+//! Debian's tools. The README beside this package says where each clock starts
+//! and stops.
 
 mod guest;
 mod host;
+mod images;
 mod ours;
 mod process;
 mod qemu;
@@ -30,17 +32,21 @@ use qemu::Qemu;
 use stats::Samples;
 use table::{Head, Pair, Restores, Results};
 
-/// Measure a warm base's guest on the runner and on QEMU
+/// Measure a warm base's guest on the runner and on QEMU, or the building of an image
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Cli {
     /// The warm base: its directory in a store, such as artifacts/<sha256>
-    #[arg(value_name = "ARTIFACT")]
-    artifact: PathBuf,
+    #[arg(value_name = "ARTIFACT", required_unless_present = "images", conflicts_with = "images")]
+    artifact: Option<PathBuf>,
 
     /// Measure what programs in the guest do instead: for the warm base of recipes/selftest.toml
     #[arg(long)]
     work: bool,
+
+    /// Measure what it takes to build this recipe's root file system, beside mmdebstrap, dpkg-deb and mke2fs
+    #[arg(long, value_name = "RECIPE", conflicts_with = "work")]
+    images: Option<PathBuf>,
 
     /// How often each thing is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -85,30 +91,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         return Err(Failure::new(Status::Usage, "this is a debug build: its figures would mean nothing")
             .hint("cargo run --release -p benches -- ARTIFACT"));
     }
-    // Everything that can be missing is looked for before minutes are spent.
-    let runner = Runner::find(cli.runner.as_deref())?;
-    let qemu = Qemu::find(&cli.qemu)?;
-    let guest = Guest::open(&cli.artifact)?;
     let work = tempfile::tempdir().map_err(|error| host_failure("can't make a directory", &error))?;
-    let mut head = Head {
-        host: host::describe(),
-        kernel: guest.kernel_version.clone(),
-        qemu: qemu.version.clone(),
-        command_line: guest.command_line.clone(),
-        cpus: guest.machine.cpus,
-        runs: cli.runs,
-        load: [host::load_average(), None],
-    };
-    let mut text = String::new();
-    // Writing to a string has no way to fail.
-    let _ = if cli.work {
-        let results = work::measure(&guest, &runner, &qemu, cli.runs, work.path(), say)?;
-        head.load[1] = host::load_average();
-        results.write(&head, &mut text)
-    } else {
-        let results = measure(cli, &runner, &qemu, &guest, work.path())?;
-        head.load[1] = host::load_average();
-        results.write(&head, &mut text)
+    let text = match (&cli.images, &cli.artifact) {
+        (Some(recipe), _) => images::measure(recipe, cli.runs, work.path(), say)?,
+        (None, Some(artifact)) => measure_guest(cli, artifact, work.path())?,
+        (None, None) => return Err(Failure::new(Status::Usage, "neither an artifact nor a recipe is named")),
     };
     print!("{text}");
     if let Some(name) = &cli.write {
@@ -122,7 +109,43 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) -> Result<Results, Failure> {
+/// Measures a warm base's guest, or the work in it, and returns the page.
+fn measure_guest(cli: &Cli, artifact: &Path, work: &Path) -> Result<String, Failure> {
+    // Everything that can be missing is looked for before minutes are spent.
+    let runner = Runner::find(cli.runner.as_deref())?;
+    let qemu = Qemu::find(&cli.qemu)?;
+    let guest = Guest::open(artifact)?;
+    let mut head = Head {
+        host: host::describe(),
+        kernel: guest.kernel_version.clone(),
+        qemu: qemu.version.clone(),
+        command_line: guest.command_line.clone(),
+        cpus: guest.machine.cpus,
+        runs: cli.runs,
+        load: [host::load_average(), None],
+    };
+    let mut text = String::new();
+    // Writing to a string has no way to fail.
+    let _ = if cli.work {
+        let results = work::measure(&guest, &runner, &qemu, cli.runs, work, say)?;
+        head.load[1] = host::load_average();
+        results.write(&head, &mut text)
+    } else {
+        let results = measure(cli, artifact, &runner, &qemu, &guest, work)?;
+        head.load[1] = host::load_average();
+        results.write(&head, &mut text)
+    };
+    Ok(text)
+}
+
+fn measure(
+    cli: &Cli,
+    artifact: &Path,
+    runner: &Runner,
+    qemu: &Qemu,
+    guest: &Guest,
+    work: &Path,
+) -> Result<Results, Failure> {
     let mut results = Results {
         boot: Vec::new(),
         engine: ours::Engine::default(),
@@ -134,14 +157,14 @@ fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) 
     for run in 1..=cli.runs {
         say(&format!("boot {run} of {}", cli.runs));
         push_milestones(&mut results.boot, runner.boot(guest)?, |pair| &mut pair.ours);
-        push_milestones(&mut results.boot, qemu.boot(guest, work)?, |pair| &mut pair.qemu);
+        push_milestones(&mut results.boot, qemu.boot(guest, work)?, |pair| &mut pair.peer);
         // One of minutes does not vary by much, and repeated would be most of a run.
         if results.engine.seconds.max().is_none_or(|seconds| seconds < LONG_CAPTURE) {
             results.engine.push(ours::capture(guest, &work.join("engine"))?);
         }
     }
 
-    let mut subjects = vec![(guest.clone(), cli.artifact.clone())];
+    let mut subjects = vec![(guest.clone(), artifact.to_owned())];
     if cli.large != guest.machine.memory {
         say(&format!("make a warm base with {} MiB", cli.large >> 20));
         subjects.push(guest.with_memory(cli.large, &work.join("store"))?);
@@ -168,7 +191,7 @@ fn measure(cli: &Cli, runner: &Runner, qemu: &Qemu, guest: &Guest, work: &Path) 
         }
     }
     say(&format!("{} resets", cli.resets));
-    results.resets = runner.resets(&cli.artifact, cli.resets, work)?;
+    results.resets = runner.resets(artifact, cli.resets, work)?;
     Ok(results)
 }
 

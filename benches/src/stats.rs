@@ -10,6 +10,16 @@ impl Samples {
         self.0.push(value);
     }
 
+    /// Adds those of another.
+    pub fn extend(&mut self, other: &Samples) {
+        self.0.extend(&other.0);
+    }
+
+    /// All of them, as they came.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().copied()
+    }
+
     /// The least, if there is any.
     pub fn min(&self) -> Option<f64> {
         self.sorted().first().copied()

@@ -60,8 +60,8 @@ pub struct Results {
 pub struct Pair {
     /// On the runner.
     pub ours: Samples,
-    /// On QEMU.
-    pub qemu: Samples,
+    /// On what it is compared with.
+    pub peer: Samples,
 }
 
 /// Restores of one guest.
@@ -116,7 +116,7 @@ impl Results {
         writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to QEMU's.\n")?;
         writeln!(page, "| what | ours | QEMU | ratio |\n|---|---|---|---|")?;
         for (milestone, pair) in &self.boot {
-            row(page, &format!("cold boot to `{milestone}`, s"), &pair.ours, Some(&pair.qemu), 2)?;
+            row(page, &format!("cold boot to `{milestone}`, s"), &pair.ours, Some(&pair.peer), 2)?;
         }
         let note = "the same on the engine alone, idle time skipped, s";
         row(page, note, &self.engine.seconds, None, 2)?;
@@ -177,12 +177,12 @@ impl Results {
     }
 }
 
-/// One line of a table: ours, QEMU's and the ratio of the medians.
+/// One line of a table: ours, the peer's and the ratio of the medians.
 pub(crate) fn row(
     page: &mut String,
     what: &str,
     ours: &Samples,
-    qemu: Option<&Samples>,
+    peer: Option<&Samples>,
     digits: usize,
 ) -> std::fmt::Result {
     let cell = |samples: &Samples| match (samples.min(), samples.median(), samples.max()) {
@@ -191,8 +191,8 @@ pub(crate) fn row(
         }
         _ => String::new(),
     };
-    let theirs = qemu.map(cell).unwrap_or_default();
-    let times = ratio(ours.median(), qemu.and_then(Samples::median));
+    let theirs = peer.map(cell).unwrap_or_default();
+    let times = ratio(ours.median(), peer.and_then(Samples::median));
     let times = times.map(|times| format!("{times:.2}")).unwrap_or_default();
     writeln!(page, "| {what} | {} | {theirs} | {times} |", cell(ours))
 }
@@ -241,7 +241,7 @@ mod tests {
             load: [Some(0.5), None],
         };
         let results = Results {
-            boot: vec![("ready".into(), Pair { ours: samples(&[2.0]), qemu: samples(&[1.0]) })],
+            boot: vec![("ready".into(), Pair { ours: samples(&[2.0]), peer: samples(&[1.0]) })],
             engine: Engine::default(),
             start: samples(&[0.002]),
             restores: restores.into(),

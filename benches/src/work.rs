@@ -102,7 +102,7 @@ pub fn measure(
         say(&format!("work {run} of {runs}, QEMU"));
         let theirs = once(qemu.start_boot(&guest, work)?).map_err(|failure| Qemu::explain(failure, work))?;
         for (item, value) in theirs {
-            result.pair(item).qemu.push(value);
+            result.pair(item).peer.push(value);
         }
     }
     Ok(result)
@@ -165,7 +165,7 @@ impl Work {
                 Unit::Seconds => ("s", 2),
                 Unit::Rate => ("MB/s", 0),
             };
-            row(page, &format!("{}, {unit}", item.name), &pair.ours, Some(&pair.qemu), digits)?;
+            row(page, &format!("{}, {unit}", item.name), &pair.ours, Some(&pair.peer), digits)?;
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! The build: which steps there are, what goes into each, and which need not be done again.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -264,23 +263,14 @@ impl<'a> Build<'a> {
 
     fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
         let recipe = &self.file.recipe.rootfs;
-        let filter = rootfs::Filter::new(recipe)?;
-        let dropped = RefCell::new(BTreeSet::new());
-        let wants = |path: &str| {
-            let taken = filter.takes(path);
-            if !taken {
-                dropped.borrow_mut().insert(path.to_owned());
-            }
-            taken
-        };
-        let (mut tree, _spool) = self.unpack(packages, Step::Rootfs, rootfs::base()?, &wants)?;
-        let unreached = rootfs::finish(&mut tree, self.file)?;
-        dropped.borrow_mut().extend(unreached);
+        let spool = self.spool()?;
+        let paths = self.paths(packages, Step::Rootfs)?;
+        let (tree, dropped) = rootfs::assemble(self.file, paths, &spool)?;
         let mut staging = self.store.stage()?;
         let mut file = staging.create(&recipe.image)?;
         rootfs::write_image(&tree, &recipe.label, recipe.spare_inodes, &mut file)?;
         staging.add(file)?;
-        let lines: String = dropped.take().iter().map(|path| format!("{path}\n")).collect();
+        let lines: String = dropped.iter().map(|path| format!("{path}\n")).collect();
         put(&mut staging, rootfs::DROPPED, lines.as_bytes())?;
         self.list_software(&mut staging, Target::Rootfs)?;
         let meta = json!({ "label": recipe.label, "packages": self.described(Step::Rootfs) });
@@ -330,13 +320,26 @@ impl<'a> Build<'a> {
         mut tree: Tree,
         wants: &dyn Fn(&str) -> bool,
     ) -> Result<(Tree, Arc<Spool>)> {
-        let staging = self.store.dir().join(".staging");
-        let spool = Spool::new(&staging).at(&staging)?;
-        for package in self.lock.packages(step) {
-            let missing = || Error::build("packages", format!("{} was not fetched", package.name));
-            deb::unpack(packages.get(&package.sha256).ok_or_else(missing)?, &mut tree, &spool, wants)?;
+        let spool = self.spool()?;
+        for path in self.paths(packages, step)? {
+            deb::unpack(path, &mut tree, &spool, wants)?;
         }
         Ok((tree, spool))
+    }
+
+    /// Where the contents of packages go.
+    fn spool(&self) -> Result<Arc<Spool>> {
+        let staging = self.store.dir().join(".staging");
+        Spool::new(&staging).at(&staging)
+    }
+
+    /// The packages of a step, where they were fetched to.
+    fn paths<'p>(&self, packages: &'p Packages, step: Step) -> Result<Vec<&'p Path>> {
+        let path = |package: &LockedPackage| {
+            let path = packages.get(&package.sha256).map(PathBuf::as_path);
+            path.ok_or_else(|| Error::build("packages", format!("{} was not fetched", package.name)))
+        };
+        self.lock.packages(step).map(path).collect()
     }
 
     /// Fetches the packages of all steps that are to be done, at once, so that what is missing is known before

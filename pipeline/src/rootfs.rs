@@ -2,20 +2,23 @@
 
 mod libraries;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mkext4::sink::RegionSink;
 use mkext4::{FsBuilder, InodeCount, InodeHandle, Meta, Options, SpecialKind};
 use serde_json::{Map, Value};
 use store::StagedFile;
 
+use crate::debian::deb;
 use crate::error::{Error, IoContext, Result};
 use crate::recipe::{RecipeFile, Rootfs};
-use crate::tree::{Attributes, Content, Kind, NodeId, Tree, TreeError};
+use crate::tree::{Attributes, Content, Kind, NodeId, Spool, Tree, TreeError};
 
 const STEP: &str = "rootfs";
 
@@ -82,6 +85,31 @@ fn matches(patterns: &[glob::Pattern], path: &str) -> bool {
     };
     let above = path.match_indices('/').map(|(at, _)| &path[..at]).filter(|above| !above.is_empty());
     above.chain([path]).any(|part| patterns.iter().any(|pattern| pattern.matches_with(part, OPTIONS)))
+}
+
+/// Makes the tree of a recipe's root file system of its packages, in their order; and what of these was left out.
+pub fn assemble<'a>(
+    file: &RecipeFile,
+    packages: impl IntoIterator<Item = &'a Path>,
+    spool: &Arc<Spool>,
+) -> Result<(Tree, BTreeSet<String>)> {
+    let filter = Filter::new(&file.recipe.rootfs)?;
+    let dropped = RefCell::new(BTreeSet::new());
+    let wants = |path: &str| {
+        let taken = filter.takes(path);
+        if !taken {
+            dropped.borrow_mut().insert(path.to_owned());
+        }
+        taken
+    };
+    let mut tree = base()?;
+    for package in packages {
+        deb::unpack(package, &mut tree, spool, &wants)?;
+    }
+    let unreached = finish(&mut tree, file)?;
+    let mut dropped = dropped.into_inner();
+    dropped.extend(unreached);
+    Ok((tree, dropped))
 }
 
 /// Adds what the recipe asks for beyond packages, and takes out shared objects that nothing reaches; their paths.
@@ -278,7 +306,7 @@ impl Measure {
     fn of(tree: &Tree) -> Measure {
         // ext4 keeps the first ten inodes for itself; lost+found is the eleventh.
         let mut measure = Measure { inodes: 11, data_blocks: 4 };
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let _ = tree.walk_all(&mut |_, id, node| {
             if seen.insert(id) {
                 measure.inodes += 1;

@@ -11,9 +11,12 @@ mod damage;
 mod debugger;
 mod display;
 mod failures;
+mod images;
 mod input;
 mod kernel;
+mod mounted;
 mod picture;
+mod places;
 mod programs;
 mod session;
 mod window;
@@ -23,13 +26,6 @@ use std::path::{Path, PathBuf};
 
 use ext4_view::Ext4;
 use programs::{built, copy_tree, lock, run, runner, samovar, succeeded, workspace};
-
-/// Builds from nothing into `store`, from the recipe in `root`, and returns what is said on standard output.
-fn build(root: &Path, store: &Path) -> String {
-    let output = run(samovar().current_dir(root).args(["build", "recipes/hello.toml", "--store"]).arg(store));
-    succeeded(&output);
-    String::from_utf8(output.stdout).unwrap()
-}
 
 #[test]
 fn a_build_says_where_it_is_and_nothing_else_and_a_second_does_nothing() {
@@ -44,24 +40,23 @@ fn a_build_says_where_it_is_and_nothing_else_and_a_second_does_nothing() {
     assert!(stderr.contains("up to date") && !stderr.contains("building"), "{stderr}");
 }
 
-/// Two stores, two directories, two copies of the recipe: the same artifact, the guest's memory included.
+/// Two stores, two directories, two copies of the recipe, two users: the same artifact, the guest's memory included.
 #[test]
 fn two_builds_give_the_same_bytes() {
     let first = built();
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("another place");
-    for part in ["recipes", "guest-rootfs"] {
-        copy_tree(&workspace().join(part), &root.join(part));
-    }
-    fs::copy(lock(), root.join("recipes/hello.lock")).unwrap();
-    let store = dir.path().join("store");
     // Every byte of a package is checked against the lock, wherever it lay.
-    copy_tree(&first.parent().unwrap().join("cache"), &store.join("cache"));
-    let stdout = build(&root, &store);
-    let second = PathBuf::from(stdout.trim());
+    let elsewhere = places::Elsewhere::new(&first.parent().unwrap().join("cache"));
+    let copied = elsewhere.root().join("locked");
+    fs::copy(lock(), &copied).unwrap();
+    let mut command = elsewhere.samovar();
+    command.args(["build", "recipes/hello.toml", "--locked", "--lock-file"]).arg(copied);
+    let output = run(command.arg("--store").arg(elsewhere.store()));
+    succeeded(&output);
+    let second = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     assert_eq!(second.file_name(), first.file_name());
     let memory = |artifact: &Path| store::hash_file(&artifact.join("memory.img")).unwrap();
     assert_eq!(memory(&second), memory(&first));
+    let dir = tempfile::tempdir().unwrap();
     let packed = |artifact: &Path, name: &str| {
         succeeded(&run(samovar().arg("pack").arg(artifact).arg("-o").arg(dir.path().join(name))));
         fs::read(dir.path().join(name)).unwrap()
