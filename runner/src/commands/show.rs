@@ -55,7 +55,7 @@ pub struct ShowArgs {
     #[arg(long, value_name = "SCHEDULER", default_value_t, value_enum)]
     pub scheduler: Scheduler,
 
-    /// What executes the guest: Apple's Hypervisor.framework on a Mac, or software, anywhere
+    /// What executes the guest: Apple's Hypervisor.framework on a Mac, KVM on arm64 Linux, or software, anywhere
     #[arg(long, value_name = "ENGINE", default_value_t, value_enum)]
     pub engine: Choice,
 
