@@ -111,9 +111,8 @@ impl Store {
         let path = self.path_of(hash);
         let _claim = claim(&path)?;
         let scratch = self.scratch()?;
-        let aside = scratch.dir().join(hash.to_string());
-        fs::rename(&path, &aside).at(&path)?;
-        remove_file(&self.provenance_path(hash))?;
+        // What leads to it goes first: who dies in between leaves an artifact that no name leads to, and never a name that
+        // leads nowhere.
         for (name, target) in self.names()? {
             if target == *hash {
                 remove_file(&self.dir().join("names").join(name))?;
@@ -125,6 +124,9 @@ impl Store {
                 remove_file(&path)?;
             }
         }
+        let aside = scratch.dir().join(hash.to_string());
+        fs::rename(&path, &aside).at(&path)?;
+        remove_file(&self.provenance_path(hash))?;
         Ok(())
     }
 
