@@ -145,6 +145,11 @@ fn receive(store: &Store, bytes: &[u8]) -> store::Result<Option<Artifact>> {
     }
 }
 
+/// Where there is a file system in memory, since everything is flushed to the disk.
+fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
 
@@ -152,7 +157,7 @@ proptest! {
     fn spoilt_manifests_are_refused_or_sound(edits in prop::collection::vec(edit(), 1..4)) {
         let mut bytes = good();
         edits.iter().for_each(|edit| apply(&mut bytes, edit));
-        let dir = tempfile::tempdir().unwrap();
+        let dir = in_memory();
         let store = Store::open(dir.path().join("store")).unwrap();
         let told = |error: &store::Error| {
             error.is_damage() && !error.hint().is_empty() && !error.to_string().contains('\n')
