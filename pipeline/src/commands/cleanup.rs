@@ -57,15 +57,9 @@ impl Args {
             if young || self.max_size.is_some_and(|most| total <= most) {
                 continue;
             }
-            if !self.dry_run {
-                match store.remove(&listed.hash) {
-                    Ok(()) => {}
-                    // What uses it, or what needs it and is used, keeps it.
-                    Err(store::Error::InUse { .. } | store::Error::Needed { .. }) => continue,
-                    // Another cleanup was there first.
-                    Err(store::Error::Missing { .. }) => continue,
-                    Err(error) => return Err(error.into()),
-                }
+            // What uses it, or needs it and is used, keeps it; and another cleanup may have been there first.
+            if !self.dry_run && !store.collect(&listed.hash)? {
+                continue;
             }
             total = total.saturating_sub(listed.disk);
             freed += listed.disk;

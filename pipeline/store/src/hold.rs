@@ -69,7 +69,9 @@ pub(crate) fn claim(dir: &Path) -> Result<Option<File>> {
         Err(error) => return Err(Error::io(&path, error)),
     };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) if is_at(&file, &path) => Ok(Some(file)),
+        // Somebody else has removed it between the two.
+        Ok(()) => Err(Error::Missing { path: dir.into() }),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.into() }),
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
         Err(TryLockError::Error(error)) => Err(Error::io(&path, error)),
