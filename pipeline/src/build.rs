@@ -105,6 +105,9 @@ pub struct Build<'a> {
     pub reporter: Reporter,
 }
 
+/// What came of a step, and what keeps it from being cleaned up.
+type Made = (Artifact, store::Hold);
+
 /// What a build has come to.
 #[derive(Default)]
 struct Built {
@@ -167,12 +170,18 @@ impl<'a> Build<'a> {
         built.record.note(target, inputs);
         let known = self.store.step(&key)?;
         if let (Some(hash), false) = (known, self.rebuild) {
-            let artifact = self.store.load(&hash)?;
-            built.held.push(artifact.hold()?);
-            return Ok(artifact);
+            match self.store.load(&hash).and_then(|artifact| Ok((artifact.hold()?, artifact))) {
+                Ok((hold, artifact)) => {
+                    built.held.push(hold);
+                    return Ok(artifact);
+                }
+                // It was removed just now.
+                Err(store::Error::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         self.reporter.line(format!("building {}", target.name()));
-        let artifact = match target {
+        let (artifact, hold) = match target {
             Target::Kernel => self.kernel(packages)?,
             Target::Initramfs => self.initramfs(packages)?,
             Target::Rootfs => self.rootfs(packages)?,
@@ -187,13 +196,13 @@ impl<'a> Build<'a> {
                 )),
             }
         }
+        built.held.push(hold);
         self.store.set_step(&key, artifact.hash())?;
-        built.held.push(artifact.hold()?);
         built.steps.push(target);
         Ok(artifact)
     }
 
-    fn kernel(&self, packages: &Packages) -> Result<Artifact> {
+    fn kernel(&self, packages: &Packages) -> Result<Made> {
         let stage = |image: &mut dyn Read| -> Result<Staging> {
             let mut staging = self.store.stage()?;
             let mut file = staging.create("Image")?;
@@ -234,10 +243,10 @@ impl<'a> Build<'a> {
             }
         };
         self.list_software(&mut staging, Target::Kernel)?;
-        Ok(staging.commit(store::Kind::Kernel, BTreeMap::new(), meta)?)
+        Ok(staging.commit_held(store::Kind::Kernel, BTreeMap::new(), meta)?)
     }
 
-    fn initramfs(&self, packages: &Packages) -> Result<Artifact> {
+    fn initramfs(&self, packages: &Packages) -> Result<Made> {
         let recipe = &self.file.recipe.initramfs;
         let wants = |path: &str| initramfs::wants(path, &recipe.modules);
         let (mut tree, mut spools) = (Tree::new(), Vec::new());
@@ -258,10 +267,10 @@ impl<'a> Build<'a> {
         let steps = Target::Initramfs.steps(&self.file.recipe);
         let packages: Vec<_> = steps.into_iter().flat_map(|step| self.described(step)).collect();
         let meta = json!({ "modules": recipe.modules, "packages": packages });
-        Ok(staging.commit(store::Kind::Initramfs, BTreeMap::new(), meta)?)
+        Ok(staging.commit_held(store::Kind::Initramfs, BTreeMap::new(), meta)?)
     }
 
-    fn rootfs(&self, packages: &Packages) -> Result<Artifact> {
+    fn rootfs(&self, packages: &Packages) -> Result<Made> {
         let recipe = &self.file.recipe.rootfs;
         let spool = self.spool()?;
         let paths = self.paths(packages, Step::Rootfs)?;
@@ -274,10 +283,10 @@ impl<'a> Build<'a> {
         put(&mut staging, rootfs::DROPPED, lines.as_bytes())?;
         self.list_software(&mut staging, Target::Rootfs)?;
         let meta = json!({ "label": recipe.label, "packages": self.described(Step::Rootfs) });
-        Ok(staging.commit(store::Kind::Rootfs, BTreeMap::new(), meta)?)
+        Ok(staging.commit_held(store::Kind::Rootfs, BTreeMap::new(), meta)?)
     }
 
-    fn warm_base(&self, needs: &BTreeMap<String, Artifact>) -> Result<Artifact> {
+    fn warm_base(&self, needs: &BTreeMap<String, Artifact>) -> Result<Made> {
         let recipe = &self.file.recipe;
         let mut staging = self.store.stage()?;
         let need = |role: &str| {
@@ -296,7 +305,7 @@ impl<'a> Build<'a> {
             staging.adopt(&name)?;
         }
         let needs = needs.iter().map(|(role, artifact)| (role.clone(), *artifact.hash())).collect();
-        Ok(staging.commit(store::Kind::WarmBase, needs, warm_base::description(recipe))?)
+        Ok(staging.commit_held(store::Kind::WarmBase, needs, warm_base::description(recipe))?)
     }
 
     /// Puts the list of the software that a target is made of beside it.

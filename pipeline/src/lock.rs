@@ -3,9 +3,12 @@
 //! A lock says what the recipe asked for when its packages were chosen. As long as the recipe asks for that, the lock is
 //! its own, whatever the archive has in the meantime. How a lock follows a changed recipe is in [`choose`].
 
+mod change;
 pub mod choose;
 pub mod fetch;
 mod format;
+
+pub use change::Change;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -212,24 +215,6 @@ impl Lock {
     /// All packages.
     pub fn all(&self) -> &[LockedPackage] {
         &self.packages
-    }
-
-    /// Says what differs from an earlier lock, package by package.
-    pub fn changes_since(&self, earlier: &Lock) -> Vec<String> {
-        let version = |lock: &Lock, name: &str| {
-            lock.packages.iter().find(|package| package.name == name).map(|package| package.version.clone())
-        };
-        let mut names: Vec<&String> =
-            self.packages.iter().chain(&earlier.packages).map(|package| &package.name).collect();
-        names.sort();
-        names.dedup();
-        let change = |name: &String| match (version(earlier, name), version(self, name)) {
-            (Some(old), Some(new)) if old != new => Some(format!("{name} {old} -> {new}")),
-            (Some(old), None) => Some(format!("{name} {old} removed")),
-            (None, Some(new)) => Some(format!("{name} {new} added")),
-            _ => None,
-        };
-        names.into_iter().filter_map(change).collect()
     }
 }
 

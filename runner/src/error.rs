@@ -31,6 +31,19 @@ impl Status {
         let all = [Usage, Refused, GuestPanic, EngineStopped, Host, Script, DeviceFault];
         all.into_iter().find(|status| Some(*status as i32) == code).unwrap_or(Other)
     }
+
+    /// What can be done about a failure that says nothing of its own.
+    fn hint(self) -> &'static str {
+        match self {
+            Status::Other | Status::GuestPanic | Status::EngineStopped | Status::DeviceFault => {
+                "try it again, and look at the guest's console: --console FILE keeps it"
+            }
+            Status::Usage => "`--help` has all options",
+            Status::Refused => "build the artifact again, or copy it again from where it is whole",
+            Status::Host => "check the permissions there, the disk, and the memory that is free",
+            Status::Script => "change that line of the script, or give its waits more time with `timeout`",
+        }
+    }
 }
 
 /// The table of exit codes, for `--help`.
@@ -54,7 +67,7 @@ pub struct Failure {
     pub status: Status,
     /// What happened, without a capital and a full stop.
     pub message: String,
-    /// What to do about it.
+    /// What to do about it, if there is more to say than its status does.
     pub hint: Option<String>,
 }
 
@@ -75,10 +88,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
+        write!(f, "\nhint: {}", self.hint.as_deref().unwrap_or(self.status.hint()))
     }
 }
 
@@ -100,5 +110,7 @@ mod tests {
     fn hints_follow_errors() {
         let failure = Failure::new(Status::Host, "no display").hint("use --headless");
         assert_eq!(failure.to_string(), "error: no display\nhint: use --headless");
+        let script = Failure::new(Status::Script, "line 3: too late").to_string();
+        assert!(script.starts_with("error: line 3: too late\nhint: change that line"), "{script}");
     }
 }

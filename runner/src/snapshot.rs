@@ -266,13 +266,80 @@ mod tests {
                 *value.pointer_mut(place).unwrap() = json!(number);
             }
             if let Ok(hostile) = Snapshot::parse(&serde_json::to_vec(&value).unwrap()) {
-                let memory = GuestMemory::anonymous(hostile.machine.memory).unwrap();
-                let entropy = Box::new(FixedEntropy::new("test"));
-                let mut vm = live::build(&hostile.machine, memory, None, 0, entropy).unwrap();
-                if vm.load(&hostile.state).is_ok() {
-                    vm.run(vm.now().saturating_add(20_000));
-                    vm.save();
+                try_out(&hostile);
+            }
+        }
+    }
+
+    /// Loads a state that may be hostile and lets it run for a moment.
+    fn try_out(hostile: &Snapshot) {
+        // What a state may ask for is bounded, but a test's host is smaller than that.
+        if hostile.machine.memory > 64 << 20 || hostile.machine.width > 4096 || hostile.machine.height > 4096
+        {
+            return;
+        }
+        let memory = GuestMemory::anonymous(hostile.machine.memory).unwrap();
+        let entropy = Box::new(FixedEntropy::new("test"));
+        let mut vm = live::build(&hostile.machine, memory, None, 0, entropy).unwrap();
+        if vm.load(&hostile.state).is_ok() {
+            vm.run(vm.now().saturating_add(20_000));
+            vm.save();
+        }
+    }
+
+    thread_local! {
+        static GOOD: Vec<u8> = snapshot().to_bytes().unwrap();
+    }
+
+    /// The ends of the values and separators in a JSON text.
+    fn joints(bytes: &[u8]) -> Vec<usize> {
+        let is_joint = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']');
+        bytes.iter().enumerate().filter(|(_, byte)| is_joint(byte)).map(|(at, _)| at).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        /// Bits flipped, and parts between joints left out, repeated, and put elsewhere: refused in one line, or
+        /// loaded without harm.
+        #[test]
+        fn spoilt_states_are_refused_or_harmless(
+            edits in proptest::collection::vec(
+                (0u8..5, any::<[prop::sample::Index; 3]>(), 0u8..8), 1..4),
+        ) {
+            let mut bytes = GOOD.with(Clone::clone);
+            for (kind, [from, to, at], bit) in edits {
+                if bytes.is_empty() {
+                    break;
                 }
+                let places = joints(&bytes);
+                let place = |index: prop::sample::Index| match places.len() {
+                    0 => 0,
+                    len => places[index.index(len)],
+                };
+                let (from, to, at) = (place(from), place(to), place(at));
+                let (from, to) = (from.min(to), from.max(to).min(from.min(to) + 200));
+                match kind {
+                    0 => {
+                        let at = (at + usize::from(bit)) % bytes.len();
+                        bytes[at] ^= 1 << bit;
+                    }
+                    1 => bytes.truncate(at),
+                    2 => drop(bytes.drain(from..to)),
+                    3 => {
+                        let part = bytes[from..to].to_vec();
+                        bytes.splice(at..at, part);
+                    }
+                    _ => {
+                        let part: Vec<u8> = bytes.drain(from..to).collect();
+                        let at = at.min(bytes.len());
+                        bytes.splice(at..at, part);
+                    }
+                }
+            }
+            match Snapshot::parse(&bytes) {
+                Ok(hostile) => try_out(&hostile),
+                Err(error) => prop_assert!(!error.to_string().contains('\n'), "{error}"),
             }
         }
     }

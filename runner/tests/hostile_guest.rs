@@ -19,7 +19,7 @@ const STATUS: u32 = RNG + 0x70;
 const QUEUE_DESC_LOW: u32 = RNG + 0x80;
 
 /// An arm64 `Image` that writes each value to its address, then waits for ever.
-fn image(writes: &[(u32, u32)]) -> Vec<u8> {
+fn writing(writes: &[(u32, u32)]) -> Vec<u8> {
     let code = [
         0x1000_0100, // adr  x0, table
         0xb840_4401, // next: ldr w1, [x0], #4
@@ -31,7 +31,12 @@ fn image(writes: &[(u32, u32)]) -> Vec<u8> {
         0x17ff_ffff, // b    wait
     ];
     let table = writes.iter().flat_map(|&(address, value)| [address, value]).chain([0]);
-    let body: Vec<u8> = code.into_iter().chain(table).flat_map(u32::to_le_bytes).collect();
+    image(code.into_iter().chain(table))
+}
+
+/// An arm64 `Image` of these words.
+fn image(words: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    let body: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
     // The header: Linux Documentation/arch/arm64/booting.rst.
     let mut image = 0x1400_0010u32.to_le_bytes().to_vec(); // b over the header
     image.resize(16, 0);
@@ -81,15 +86,24 @@ fn a_queue_outside_memory_ends_the_session() {
         (STATUS, 0xf),
         (QUEUE_NOTIFY, 0),
     ];
-    fs::write(&kernel, image(&writes)).unwrap();
+    fs::write(&kernel, writing(&writes)).unwrap();
     assert_told(&boot(&kernel), 8, "virtio-rng");
+}
+
+/// A register that is an implementation's own, and none of ours (Arm ARM, D23.1: `S3_1_C15_C0_0`).
+#[test]
+fn what_the_engine_has_not_ends_the_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = dir.path().join("Image");
+    fs::write(&kernel, image([0xd539_f000])).unwrap(); // mrs x0, s3_1_c15_c0_0
+    assert_told(&boot(&kernel), 5, "which this engine has not");
 }
 
 #[test]
 fn what_is_no_kernel_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = dir.path().join("Image");
-    let whole = image(&[]);
+    let whole = writing(&[]);
     for (bytes, what) in [
         (&whole[..40], "cut off"),
         (

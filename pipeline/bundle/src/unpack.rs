@@ -33,7 +33,7 @@ impl Bundle {
     /// process that died had unpacked is not unpacked again.
     pub fn unpack(&self, store: &Store, progress: Progress) -> Result<Unpacked> {
         self.check_room(store)?;
-        let mut arrivals = self.arrivals(store)?;
+        let (mut arrivals, mut holds) = self.arrivals(store)?;
         match self.receive_all(store, &arrivals, progress) {
             // Only what breaks off is worth going on with.
             Err(error)
@@ -44,30 +44,41 @@ impl Bundle {
             }
             result => result?,
         }
-        let (mut holds, mut new) = (Vec::new(), Vec::new());
+        let mut new = Vec::new();
         // What others need comes first: an artifact is never there without its needs.
         for Packed { hash, .. } in &self.head().artifacts {
             if let Some(arrival) = arrivals.remove(hash) {
-                arrival.commit()?;
+                holds.push(arrival.commit()?.1);
                 new.push(*hash);
             }
-            holds.push(store.load(hash)?.hold()?);
         }
         Ok(Unpacked { artifact: store.load(&self.main().hash)?, new, holds })
     }
 
-    /// The artifacts that the store has not. They are taken in the order of their hashes, so that two processes that
-    /// unpack two bundles do not wait for each other.
-    fn arrivals(&self, store: &Store) -> Result<BTreeMap<Hash, Arrival>> {
+    /// The artifacts that the store has not, and holds of those that it has. They are taken in the order of their hashes, so
+    /// that two processes that unpack two bundles do not wait for each other.
+    fn arrivals(&self, store: &Store) -> Result<(BTreeMap<Hash, Arrival>, Vec<Hold>)> {
         let mut artifacts: Vec<&Packed> = self.head().artifacts.iter().collect();
         artifacts.sort_by_key(|packed| packed.hash);
-        let mut arrivals = BTreeMap::new();
+        let (mut arrivals, mut holds) = (BTreeMap::new(), Vec::new());
         for packed in artifacts {
-            if let Some(arrival) = store.arrival(&packed.bytes)? {
-                arrivals.insert(packed.hash, arrival);
+            loop {
+                if let Some(arrival) = store.arrival(&packed.bytes)? {
+                    arrivals.insert(packed.hash, arrival);
+                    break;
+                }
+                match store.load(&packed.hash).and_then(|artifact| artifact.hold()) {
+                    Ok(hold) => {
+                        holds.push(hold);
+                        break;
+                    }
+                    // It was removed between the two.
+                    Err(store::Error::Missing { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        Ok(arrivals)
+        Ok((arrivals, holds))
     }
 
     /// Unpacks all that the store has not, in the order of the bundle.

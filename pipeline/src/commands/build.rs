@@ -41,7 +41,9 @@ pub(super) struct Args {
     /// Do every step again, and say whether the same bytes came out
     #[arg(long)]
     rebuild: bool,
-    /// Print the path, the hash and the steps that were done as JSON
+    /// As JSON
+    ///
+    /// An object with the artifact's `path` and `hash`, and the names of the steps that were `built` now.
     #[arg(long)]
     json: bool,
 }

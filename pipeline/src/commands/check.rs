@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use crate::error::{Error, IoContext, Result};
 use crate::kernel::config::Fragment;
 use crate::lock::Lock;
@@ -20,17 +22,34 @@ const RECIPES: &str = "recipes";
 pub(super) struct Args {
     /// The recipes [default: recipes/*.toml]
     recipes: Vec<PathBuf>,
+    /// As JSON
+    ///
+    /// An array with an object for each recipe: its path as `recipe`, whether it is `ok`, whether it is `locked`, and the
+    /// `error` or null.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let reporter = Reporter::new();
         let recipes = if self.recipes.is_empty() { all()? } else { self.recipes };
-        let mut last = None;
+        let (mut last, mut answers) = (None, Vec::new());
         for path in &recipes {
-            match check(path) {
+            let checked = check(path);
+            if self.json {
+                answers.push(json!({
+                    "recipe": path,
+                    "ok": checked.is_ok(),
+                    "locked": checked.as_ref().is_ok_and(|locked| *locked),
+                    "error": checked.as_ref().err().map(ToString::to_string),
+                }));
+            }
+            match checked {
                 Ok(locked) => {
-                    println!("{}: ok", path.display());
+                    if !self.json {
+                        println!("{}: ok", path.display());
+                    }
                     if !locked {
                         reporter
                             .line(format!("{}: has no lock yet; `samovar lock` makes it", path.display()));
@@ -43,6 +62,9 @@ impl Args {
                     }
                 }
             }
+        }
+        if self.json {
+            println!("{:#}", Value::Array(answers));
         }
         last.map_or(Ok(()), Err)
     }

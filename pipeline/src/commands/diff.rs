@@ -20,6 +20,9 @@ pub(super) struct Args {
     #[command(flatten)]
     store: StoreOption,
     /// As JSON
+    ///
+    /// An array with an object for each difference: the `place`, which is the roles, the file and what is in it, and the
+    /// `change`.
     #[arg(long)]
     json: bool,
 }

@@ -26,6 +26,9 @@ pub(super) struct Args {
     #[command(flatten)]
     store: StoreOption,
     /// As JSON
+    ///
+    /// An object: whether all that is needed is there (`ok`), and the `findings`, each with its `part`, its `name`, its
+    /// `state` ("ok", "absent" or "missing"), its `detail`, and a `remedy` if there is one.
     #[arg(long)]
     json: bool,
 }

@@ -19,10 +19,15 @@ pub(super) struct Args {
     #[command(flatten)]
     store: StoreOption,
     /// As JSON
+    ///
+    /// Of an artifact an object with its `hash`, `kind`, `files` (each a `name`, a `size` in bytes and a `sha256`), the
+    /// hashes of what it `needs` by role, and the `meta` that its maker wrote down. Of a bundle one with its `root`, the
+    /// `signer` or null (not checked), its `artifacts` (each as above), and its `provenance`, or null where that is not
+    /// known. With --dropped an array of paths.
     #[arg(long)]
     json: bool,
     /// Only the paths of packages that a root file system was made without
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     dropped: bool,
 }
 
@@ -34,7 +39,12 @@ impl Args {
         let artifact = self.store.find(&self.artifact)?;
         let manifest = artifact.manifest();
         if self.dropped {
-            print!("{}", String::from_utf8_lossy(&artifact.read(DROPPED)?));
+            let bytes = artifact.read(DROPPED)?;
+            let text = String::from_utf8_lossy(&bytes);
+            match self.json {
+                true => println!("{:#}", Value::from_iter(text.lines())),
+                false => print!("{text}"),
+            }
             return Ok(());
         }
         if self.json {

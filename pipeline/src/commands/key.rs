@@ -15,6 +15,8 @@ pub(super) struct Args {
     #[command(flatten)]
     recipe: LockedRecipe,
     /// As JSON
+    ///
+    /// An object with the `key` and the recipe's `name`.
     #[arg(long)]
     json: bool,
 }

@@ -17,6 +17,8 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "NAME", default_value = "samovar")]
     output: PathBuf,
     /// As JSON
+    ///
+    /// An object with the path of the `secret_key`, the path of the `public_key`, and the `public` key itself.
     #[arg(long)]
     json: bool,
 }

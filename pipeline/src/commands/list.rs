@@ -16,6 +16,9 @@ pub(super) struct Args {
     #[command(flatten)]
     store: StoreOption,
     /// As JSON
+    ///
+    /// An array with an object for each artifact: its `hash`, its `kind` or null, its `damage` or null, the `names` that
+    /// lead to it, `bytes_on_disk`, and `made_unix_seconds`.
     #[arg(long)]
     json: bool,
 }

@@ -1,14 +1,16 @@
 //! `samovar lock`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::make_lock;
 use super::store_option::StoreOption;
 use crate::debian::fetch::Fetcher;
 use crate::debian::sources::Mirrors;
 use crate::error::Result;
-use crate::lock::Lock;
 use crate::lock::choose::{Choice, Update};
+use crate::lock::{Change, Lock};
 use crate::recipe::RecipeFile;
 use crate::reporter::Reporter;
 
@@ -32,6 +34,13 @@ pub(super) struct Args {
     /// Fetch nothing: use the lists of packages that were fetched last
     #[arg(long)]
     offline: bool,
+    /// As JSON
+    ///
+    /// An object with the path of the `lock`, whether it was `written`, its `packages` (each a `name` and a `version`), and
+    /// the `changes` since the lock that was there: each a `name`, and the versions `before` and `after`, null where it
+    /// was not or is no longer there. Where no lock was there, every package is new, and `changes` is empty.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
@@ -52,10 +61,14 @@ impl Args {
             && let Some(lock) = earlier.as_ref().filter(|lock| lock.misfit(&file.recipe).is_none())
         {
             let renewed = lock.clone().renewed(&file.recipe);
-            if renewed != *lock {
+            let written = renewed != *lock;
+            if written {
                 renewed.write(&file.lock)?;
             }
             reporter.line(format!("{}: has all that the recipe asks for", file.lock.display()));
+            if self.json {
+                answer(&file.lock, lock, written, &[]);
+            }
             return Ok(());
         }
         let store = self.store.open(&self.recipe)?;
@@ -64,7 +77,18 @@ impl Args {
         let earlier = earlier.as_ref();
         let choice =
             Choice { file: &file, earlier, update: &update, store: &store, fetcher: &fetcher, reporter };
-        make_lock(&choice)?;
+        let lock = make_lock(&choice)?;
+        if self.json {
+            let changes = earlier.map(|earlier| lock.changes_since(earlier)).unwrap_or_default();
+            answer(&file.lock, &lock, true, &changes);
+        }
         Ok(())
     }
+}
+
+/// Prints what came of it, for programs.
+fn answer(path: &Path, lock: &Lock, written: bool, changes: &[Change]) {
+    let packages = lock.all().iter().map(|one| json!({ "name": one.name, "version": one.version }));
+    let packages = Value::from_iter(packages);
+    println!("{:#}", json!({ "lock": path, "written": written, "packages": packages, "changes": changes }));
 }

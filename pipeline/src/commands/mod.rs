@@ -134,7 +134,7 @@ fn make_lock(choice: &Choice) -> Result<Lock> {
         if changes.is_empty() {
             reporter.line("no package changed");
         }
-        changes.iter().for_each(|change| reporter.line(change));
+        changes.iter().for_each(|change| reporter.line(change.to_string()));
     }
     Ok(lock)
 }

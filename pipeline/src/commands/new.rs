@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use crate::error::{Error, IoContext, Result};
 use crate::recipe::{self, RecipeFile};
 
@@ -25,6 +27,11 @@ pub(super) struct Args {
     /// Build on this recipe, such as recipes/firefox.toml
     #[arg(long, value_name = "RECIPE")]
     extends: Option<PathBuf>,
+    /// As JSON
+    ///
+    /// An object with the `path` of what was written and the recipe's `name`.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Args {
@@ -43,7 +50,10 @@ impl Args {
         file.write_all(text.as_bytes()).at(&path)?;
         // What is wrong with a recipe that is built on is told at once.
         RecipeFile::read(&path)?;
-        println!("{}", path.display());
+        match self.json {
+            true => println!("{:#}", json!({ "path": path, "name": name })),
+            false => println!("{}", path.display()),
+        }
         Ok(())
     }
 }
@@ -90,6 +100,7 @@ mod tests {
         let args = |name: &str, extends: Option<&Path>| Args {
             name: dir.path().join(name),
             extends: extends.map(Path::to_owned),
+            json: false,
         };
         args("whole.toml", None).run().unwrap();
         fs::create_dir(dir.path().join("deep")).unwrap();

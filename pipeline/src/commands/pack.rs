@@ -29,6 +29,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEYFILE")]
     sign: Option<PathBuf>,
     /// As JSON
+    ///
+    /// An object with the bundle's `path`, its `root`, the hash of the `artifact`, the bundle's `bytes`, those of all files
+    /// unpacked (`bytes_unpacked`) and those that did not have to be stored (`bytes_left_out`), and whether it is `signed`.
     #[arg(long)]
     json: bool,
 }

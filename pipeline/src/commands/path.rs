@@ -13,6 +13,8 @@ pub(super) struct Args {
     #[command(flatten)]
     store: StoreOption,
     /// As JSON
+    ///
+    /// An object with the artifact's `path` and `hash`.
     #[arg(long)]
     json: bool,
 }

@@ -15,6 +15,8 @@ pub(super) struct Args {
     #[command(flatten)]
     store: StoreOption,
     /// As JSON
+    ///
+    /// An object with the hashes that were `removed`, also when the next one could not be.
     #[arg(long)]
     json: bool,
 }
@@ -25,15 +27,18 @@ impl Args {
         // All are found before any is gone.
         let hashes = self.artifacts.iter().map(|text| store.find(text)).collect::<Result<Vec<_>, _>>()?;
         let store = Store::open(store.dir())?;
-        for hash in &hashes {
+        let mut removed = Vec::new();
+        let result = hashes.iter().try_for_each(|hash| {
             store.remove(hash)?;
+            removed.push(hash);
             if !self.json {
                 println!("{hash}");
             }
-        }
+            Ok(())
+        });
         if self.json {
-            println!("{:#}", json!({ "removed": hashes }));
+            println!("{:#}", json!({ "removed": removed }));
         }
-        Ok(())
+        result
     }
 }

@@ -16,6 +16,10 @@ pub(super) struct Args {
     #[command(flatten)]
     build: PlannedBuild,
     /// As JSON, with whole hashes
+    ///
+    /// An array with an object for each step, in their order: the `step`, what it `needs`, its `key` and the `inputs` that
+    /// the key is the hash of (null as long as what it needs is to be built), its `state` ("up to date" or "to be built"),
+    /// and the hash of its `artifact` or null.
     #[arg(long)]
     json: bool,
 }

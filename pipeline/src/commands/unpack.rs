@@ -28,6 +28,9 @@ pub(super) struct Args {
     #[arg(long)]
     name: Option<String>,
     /// As JSON
+    ///
+    /// An object with the artifact's `path`, the hash of the `artifact`, the bundle's `root`, the `name` that leads to it or
+    /// null, the hashes that are `new` in the store, and whether a `trusted` key signed it.
     #[arg(long)]
     json: bool,
 }

@@ -33,6 +33,9 @@ pub(super) struct Args {
     #[arg(long, requires = "rebuild")]
     offline: bool,
     /// As JSON
+    ///
+    /// An object with the artifact's `kind` and `hash`, and with --rebuild the hash of what was `rebuilt` and the first
+    /// `difference`; both are null otherwise.
     #[arg(long)]
     json: bool,
 }

@@ -14,6 +14,9 @@ pub(super) struct Args {
     #[command(flatten)]
     build: PlannedBuild,
     /// As JSON
+    ///
+    /// An array with an object for each step, in their order: the `step`, its `state` ("up to date" or "to be built"), and
+    /// the `reasons`, none if nothing is to be done.
     #[arg(long)]
     json: bool,
 }

@@ -125,6 +125,7 @@ fn what_is_refused() {
 fn changes_are_told() {
     let old = format::parse(V1).unwrap();
     let new = format::parse(&V1.replace("-6+b9\"", "-7\"")).unwrap();
-    assert_eq!(new.changes_since(&old), ["busybox-static 1:1.37.0-6+b9 -> 1:1.37.0-7"]);
+    let changes: Vec<String> = new.changes_since(&old).iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["busybox-static 1:1.37.0-6+b9 -> 1:1.37.0-7"]);
     assert!(old.changes_since(&old).is_empty());
 }

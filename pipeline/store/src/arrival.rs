@@ -13,6 +13,7 @@ use crate::artifact::Artifact;
 use crate::contents::on_disk;
 use crate::error::{Error, IoContext, Result};
 use crate::hash::Hash;
+use crate::hold::Hold;
 use crate::manifest::{MANIFEST, Manifest};
 use crate::staging::{StagedFile, put_in_place};
 
@@ -127,15 +128,16 @@ impl Arrival {
         self.manifest.file(name).ok_or_else(no_such)
     }
 
-    /// Puts the artifact in its place. All its files must have been finished.
-    pub fn commit(self) -> Result<Artifact> {
+    /// Puts the artifact in its place, where nobody can remove it as long as the hold lives. All its files must have been
+    /// finished. What it needs is not held by this.
+    pub fn commit(self) -> Result<(Artifact, Hold)> {
         for entry in &self.manifest.files {
             let path = self.dir.join(&entry.name);
             fs::set_permissions(&path, Permissions::from_mode(0o444)).at(&path)?;
         }
-        let artifact = put_in_place(&self.store, &self.dir, &self.manifest, &self.bytes)?;
+        let placed = put_in_place(&self.store, &self.dir, &self.manifest, &self.bytes)?;
         self.discard()?;
-        Ok(artifact)
+        Ok(placed)
     }
 
     /// Throws away what has come in.
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(file.size(), 6);
         file.write_all(b"gh").unwrap();
         arrival.finish("a", file).unwrap();
-        let artifact = arrival.commit().unwrap();
+        let (artifact, _hold) = arrival.commit().unwrap();
         assert_eq!(artifact.read("a").unwrap(), CONTENT);
         assert_eq!(left(&store), 0);
         assert!(store.arrival(&manifest()).unwrap().is_none());
@@ -225,7 +227,7 @@ mod tests {
             let mut file = arrival.file("a", 4).unwrap();
             file.write_all(CONTENT).unwrap();
             arrival.finish("a", file).unwrap();
-            arrival.commit().unwrap()
+            arrival.commit().unwrap().0
         };
         let path = put().file("a").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -94,26 +95,38 @@ impl Store {
     /// # Errors
     /// If another needs it or somebody uses it; nothing is removed then.
     pub fn remove(&self, hash: &Hash) -> Result<()> {
+        self.remove_claimed(hash, true).map(drop)
+    }
+
+    /// Removes an artifact that no name leads to; false if one does by now, another needs it, somebody uses it, or it is
+    /// gone.
+    pub fn collect(&self, hash: &Hash) -> Result<bool> {
+        match self.remove_claimed(hash, false) {
+            Err(Error::InUse { .. } | Error::Needed { .. } | Error::Missing { .. }) => Ok(false),
+            result => result,
+        }
+    }
+
+    /// Whether it was removed: `named` says whether one that has a name is.
+    fn remove_claimed(&self, hash: &Hash, named: bool) -> Result<bool> {
         let path = self.path_of(hash);
         if fs::symlink_metadata(&path).is_err() {
             return Err(Error::Missing { path });
         }
+        // Whoever gives it a name, or makes what needs it, holds it until that is done: so it is looked for under the claim.
+        let _claim = claim(&path)?;
         for entry in entries(self.dir())? {
             let Ok(other) = entry.parse::<Hash>() else { continue };
             if self.load(&other).is_ok_and(|other| other.manifest().needs.values().any(|need| need == hash)) {
                 return Err(Error::Needed { path, by: other });
             }
         }
-        self.remove_unneeded(hash)
-    }
-
-    fn remove_unneeded(&self, hash: &Hash) -> Result<()> {
-        let path = self.path_of(hash);
-        let _claim = claim(&path)?;
+        if !named && self.names()?.iter().any(|(_, target)| target == hash) {
+            return Ok(false);
+        }
         let scratch = self.scratch()?;
-        let aside = scratch.dir().join(hash.to_string());
-        fs::rename(&path, &aside).at(&path)?;
-        remove_file(&self.provenance_path(hash))?;
+        // What leads to it goes first: who dies in between leaves an artifact that no name leads to, and never a name that
+        // leads nowhere.
         for (name, target) in self.names()? {
             if target == *hash {
                 remove_file(&self.dir().join("names").join(name))?;
@@ -125,7 +138,14 @@ impl Store {
                 remove_file(&path)?;
             }
         }
-        Ok(())
+        let aside = scratch.dir().join(hash.to_string());
+        match fs::rename(&path, &aside) {
+            // One without a manifest to claim, which another removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing { path }),
+            result => result.at(&path)?,
+        }
+        remove_file(&self.provenance_path(hash))?;
+        Ok(true)
     }
 
     /// What no name leads to, neither itself nor by way of what needs it: the oldest first, but each before what
@@ -176,7 +196,7 @@ fn entries(dir: &Path) -> Result<Vec<String>> {
 
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, error)),
         _ => Ok(()),
     }
 }
@@ -245,6 +265,32 @@ mod tests {
         store.remove(&kernel).unwrap();
         assert!(matches!(store.remove(&kernel), Err(Error::Missing { .. })));
         assert!(store.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_got_a_name_or_a_use_meanwhile_is_not_collected() {
+        let (_dir, store) = store();
+        let (kernel, named) = (add(&store, "kernel", &[]), add(&store, "named", &[]));
+        let unreachable = store.unreachable().unwrap();
+        assert_eq!(unreachable.len(), 2);
+        store.set_name("it", &named).unwrap();
+        let base = add(&store, "base", &[kernel]);
+        for listed in &unreachable {
+            assert!(!store.collect(&listed.hash).unwrap());
+        }
+        let hold = store.load(&base).unwrap().hold().unwrap();
+        assert!(!store.collect(&base).unwrap());
+        drop(hold);
+        assert!(store.collect(&base).unwrap() && !store.collect(&base).unwrap());
+        store.verify(&named).unwrap();
+        // Many at once: each is removed by one of them, and none of them fails.
+        let all: Vec<Hash> = (0..20).map(|number| add(&store, &format!("{number}"), &[])).collect();
+        let removed: usize = std::thread::scope(|scope| {
+            let collect = || all.iter().filter(|hash| store.collect(hash).unwrap()).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(collect)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(removed, all.len());
     }
 
     #[test]

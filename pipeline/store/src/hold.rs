@@ -48,6 +48,17 @@ impl Artifact {
     }
 }
 
+impl Hold {
+    /// Holds an artifact whose manifest was just written and is not in its place yet, so that nobody can remove it before
+    /// its maker uses it. What it needs is its maker's to hold.
+    pub(crate) fn of_new(manifest: File, path: &Path) -> Result<Hold> {
+        match manifest.lock_shared() {
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(Error::io(path, error)),
+            _ => Ok(Hold { _manifests: vec![manifest] }),
+        }
+    }
+}
+
 /// The lock of one who removes the artifact in `dir`; None if there is no manifest to lock. Nobody can come to hold the
 /// artifact while it lives.
 pub(crate) fn claim(dir: &Path) -> Result<Option<File>> {
@@ -58,7 +69,9 @@ pub(crate) fn claim(dir: &Path) -> Result<Option<File>> {
         Err(error) => return Err(Error::io(&path, error)),
     };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) if is_at(&file, &path) => Ok(Some(file)),
+        // Somebody else has removed it between the two.
+        Ok(()) => Err(Error::Missing { path: dir.into() }),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { path: dir.into() }),
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
         Err(TryLockError::Error(error)) => Err(Error::io(&path, error)),
@@ -66,7 +79,7 @@ pub(crate) fn claim(dir: &Path) -> Result<Option<File>> {
 }
 
 /// Whether `file` is what `path` leads to.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.metadata()) {
         (Ok(here), Ok(there)) => (here.dev(), here.ino()) == (there.dev(), there.ino()),
         _ => false,

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::artifact::Artifact;
 use crate::error::{Error, IoContext, Result};
 use crate::hash::{Hash, Hasher, hash_file};
+use crate::hold::Hold;
 use crate::manifest::{FileEntry, Kind, MANIFEST, Manifest, is_file_name};
 
 /// The unit in which zeros are left out of a file: the block size of the common file systems.
@@ -298,6 +299,17 @@ impl Staging {
     /// Puts the artifact in its place and returns it. If the store has it already, that one stays, unless it
     /// turns out to be damaged.
     pub fn commit(self, kind: Kind, needs: BTreeMap<String, Hash>, meta: Value) -> Result<Artifact> {
+        self.commit_held(kind, needs, meta).map(|(artifact, _)| artifact)
+    }
+
+    /// As [`Staging::commit`], and nobody can remove the artifact as long as the hold lives, from the moment on that it can
+    /// be seen. What it needs is not held by this.
+    pub fn commit_held(
+        self,
+        kind: Kind,
+        needs: BTreeMap<String, Hash>,
+        meta: Value,
+    ) -> Result<(Artifact, Hold)> {
         let manifest = Manifest::new(kind, self.files, needs, meta);
         let bytes = manifest.to_bytes();
         let scratch = self.scratch;
@@ -306,8 +318,14 @@ impl Staging {
 }
 
 /// Makes an artifact of a directory with the manifest's files: writes the manifest, and renames the directory to its
-/// place. If the store has the artifact already, that one stays, unless it turns out to be damaged.
-pub(crate) fn put_in_place(store: &Path, dir: &Path, manifest: &Manifest, bytes: &[u8]) -> Result<Artifact> {
+/// place, where nobody can remove it as long as the hold lives. If the store has the artifact already, that one stays,
+/// unless it turns out to be damaged.
+pub(crate) fn put_in_place(
+    store: &Path,
+    dir: &Path,
+    manifest: &Manifest,
+    bytes: &[u8],
+) -> Result<(Artifact, Hold)> {
     let hash = Hash::of(bytes);
     check_only(dir, manifest)?;
     let path = dir.join(MANIFEST);
@@ -319,24 +337,26 @@ pub(crate) fn put_in_place(store: &Path, dir: &Path, manifest: &Manifest, bytes:
     fs::set_permissions(dir, Permissions::from_mode(0o755)).at(dir)?;
     sync_dir(dir)?;
 
+    let hold = Hold::of_new(file, &path)?;
+
     let target = store.join(hash.to_string());
-    // Twice: what is in the way may have to be moved aside once.
-    for _ in 0..2 {
+    loop {
         match fs::rename(dir, &target) {
             Ok(()) => break,
             Err(error) if is_in_the_way(&error) => {
-                if let Ok(existing) = Artifact::open(&target)
-                    && existing.verify_own().is_ok()
-                {
-                    return Ok(existing);
+                let held = Artifact::open(&target).and_then(|existing| Ok((existing.hold()?, existing)));
+                match held {
+                    Ok((hold, existing)) if existing.verify_own().is_ok() => return Ok((existing, hold)),
+                    // Removed meanwhile: there is nothing in the way any more.
+                    Err(Error::Missing { .. }) if !target.exists() => {}
+                    _ => set_aside(store, &target)?,
                 }
-                set_aside(store, &target)?;
             }
             Err(error) => return Err(Error::io(&target, error)),
         }
     }
     sync_dir(store)?;
-    Artifact::open(&target)
+    Ok((Artifact::open(&target)?, hold))
 }
 
 /// Refuses what was left in the directory but is not part of the artifact.

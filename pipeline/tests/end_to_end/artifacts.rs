@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use crate::display::{Running, wait_for};
-use crate::programs::{built, copy_tree, run, runner, samovar, succeeded};
+use crate::programs::{built, link_tree, run, runner, samovar, succeeded};
 
 /// Runs `samovar` with `words` on the store in `store`.
 fn on(store: &Path, words: &[&str]) -> Output {
@@ -27,7 +27,7 @@ fn artifacts_are_listed_found_and_removed_unless_they_are_used() {
     for part in fs::read_dir(built().parent().unwrap()).unwrap().map(|entry| entry.unwrap()) {
         let name = part.file_name();
         if part.path().is_dir() && !["cache", ".staging"].map(Some).contains(&name.to_str()) {
-            copy_tree(&part.path(), &store.join(name));
+            link_tree(&part.path(), &store.join(name));
         }
     }
 

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 use store::{Artifact, Store};
 
 use crate::picture::Picture;
-use crate::programs::{built, copy_tree, lock, run, run_within, runner, samovar, succeeded, workspace};
+use crate::programs::{
+    built, copy_tree, link_tree, lock, run, run_within, runner, samovar, succeeded, workspace,
+};
+use crate::small::Small;
 
 fn text(output: &Output) -> String {
     succeeded(output);
@@ -95,6 +98,10 @@ fn a_bundle_is_packed_sent_unpacked_and_restored() {
         assert_eq!(stderr.contains("unpacking hello.samovar into"), unpacks, "{what}: {stderr}");
     }
     assert_eq!(sound(&third), 4);
+    // What was only shown has no name, and goes with the next cleanup.
+    assert_eq!(Store::existing(&third).unwrap().names().unwrap(), []);
+    let gone = text(&run(samovar().args(["cleanup", "--store"]).arg(&third)));
+    assert_eq!((gone.lines().count(), sound(&third)), (4, 0));
     let output = run(runner().args(["restore", "nothing", "--store"]).arg(&store));
     refused(&output, 3, "nothing");
 }
@@ -154,7 +161,7 @@ fn what_does_not_fit_this_program_is_refused_before_it_is_unpacked() {
     let base = Artifact::open(built()).unwrap();
     let made = Store::open(dir.path().join("made")).unwrap();
     for need in base.manifest().needs.values() {
-        copy_tree(&built().parent().unwrap().join(need.to_string()), &made.path_of(need));
+        link_tree(&built().parent().unwrap().join(need.to_string()), &made.path_of(need));
     }
     let mut staging = made.stage().unwrap();
     let state = String::from_utf8(base.read("state.json").unwrap()).unwrap();
@@ -175,7 +182,7 @@ fn a_bundle_is_built_again_from_what_came_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let (bundle, store) = (dir.path().join("hello.samovar"), dir.path().join("store"));
     text(&pack(&bundle, &[]));
-    copy_tree(&built().parent().unwrap().join("cache"), &store.join("cache"));
+    link_tree(&built().parent().unwrap().join("cache"), &store.join("cache"));
     let verify = |bundle: &Path| {
         run(samovar()
             .arg("verify")
@@ -207,85 +214,13 @@ fn a_bundle_is_built_again_from_what_came_with_it() {
     assert!(json["rebuilt"] != json["hash"]);
 }
 
-/// Kills at random moments; `SAMOVAR_KILLS` says how many, 3 without it.
-#[test]
-fn killed_packs_and_unpacks_leave_nothing_wrong_and_the_next_ones_end_well() {
-    let rounds = std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(3);
-    let dir = tempfile::tempdir().unwrap();
-    let (good, bundle, store) = (dir.path().join("good"), dir.path().join("it"), dir.path().join("store"));
-    let begun = Instant::now();
-    text(&pack(&good, &[]));
-    let packing = begun.elapsed();
-    let whole = fs::read(&good).unwrap();
-    let begun = Instant::now();
-    text(&unpack(&good, &store, &[]));
-    let unpacking = begun.elapsed();
-    fs::remove_dir_all(&store).unwrap();
-    let mut killed = 0;
-    for round in 0..rounds {
-        // Spread over the whole time by the golden ratio, so that every part of it is hit.
-        let share = f64::from(round) * 0.618_034 % 1.0;
-        let packs = round % 2 == 0;
-        let (mut command, time) = if packs { (samovar(), packing) } else { (samovar(), unpacking) };
-        match packs {
-            true => command.arg("pack").arg(built()).arg("-o").arg(&bundle),
-            false => command.arg("unpack").arg(&good).arg("--store").arg(&store),
-        };
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(time.mul_f64(share).max(Duration::from_millis(1)));
-        child.kill().unwrap();
-        killed += u32::from(!child.wait().unwrap().success());
-        match packs {
-            true => assert!(!bundle.exists() || fs::read(&bundle).unwrap() == whole, "half a bundle"),
-            false => assert!([0, 1, 2, 3, 4].contains(&sound(&store))),
-        }
-        // Now and then from the beginning again, so that some unpacks go on and some begin.
-        if round % 8 == 7 {
-            text(&unpack(&good, &store, &[]));
-            assert_eq!(sound(&store), 4);
-            fs::remove_dir_all(&store).unwrap();
-            let _ = fs::remove_file(&bundle);
-        }
-    }
-    assert!(killed > rounds / 4, "{killed} of {rounds} were killed in time");
-    text(&pack(&bundle, &[]));
-    assert!(fs::read(&bundle).unwrap() == whole);
-    text(&unpack(&good, &store, &[]));
-    assert_eq!(sound(&store), 4);
-    assert_eq!(fs::read_dir(store.join("partial")).unwrap().count(), 0);
-    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names.len(), 3, "{names:?}");
-}
-
-/// A file system in memory, for as long as this value lives.
-struct Small(PathBuf);
-
-impl Small {
-    /// None where this may not be done.
-    fn mount(at: PathBuf, options: &str) -> Option<Small> {
-        fs::create_dir(&at).unwrap();
-        let mut command = std::process::Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at);
-        run(&mut command).status.success().then(|| Small(at))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("it");
     text(&pack(&bundle, &[]));
     let size = fs::metadata(&bundle).unwrap().len();
-    let Some(small) = Small::mount(dir.path().join("small"), &format!("size={}", size / 2)) else {
-        eprintln!("skipped: no file system can be mounted here");
-        return;
-    };
+    let Some(small) = Small::mount(dir.path().join("small"), &format!("size={}", size / 2)) else { return };
     refused(&pack(&small.0.join("it"), &[]), 1, "no space left");
     assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0);
     refused(&unpack(&bundle, &small.0.join("store"), &[]), 1, "MiB are needed");

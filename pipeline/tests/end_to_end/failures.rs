@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::programs::{built, copy_tree, lock, run, runner, samovar, succeeded, workspace};
+use crate::programs::{built, copy_tree, link_tree, lock, run, runner, samovar, succeeded, workspace};
 
 /// A directory with the recipe, its files, and a store that has all but the warm base.
 fn almost_built() -> tempfile::TempDir {
@@ -20,7 +20,7 @@ fn almost_built() -> tempfile::TempDir {
     for entry in fs::read_dir(warm.parent().unwrap()).unwrap() {
         let entry = entry.unwrap();
         if entry.file_type().unwrap().is_dir() && entry.path() != warm && entry.file_name() != ".staging" {
-            copy_tree(&entry.path(), &dir.path().join("store").join(entry.file_name()));
+            link_tree(&entry.path(), &dir.path().join("store").join(entry.file_name()));
         }
     }
     fs::remove_dir_all(dir.path().join("store/names")).unwrap();

@@ -1,11 +1,14 @@
 //! The real programs on real packages: `recipes/hello.toml` built from the host's Debian mirror, then restored, typed
 //! into, reset, broken and shown in a window.
 //!
-//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
+//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `python3-yaml`, `xdotool`, `xvfb` and
+//! `xz-utils`.
 
+mod answers;
 mod artifacts;
 mod bundles;
 mod closing;
+mod codes;
 mod contents;
 mod damage;
 mod debugger;
@@ -14,18 +17,21 @@ mod failures;
 mod images;
 mod input;
 mod kernel;
+mod kills;
 mod mounted;
 mod picture;
 mod places;
 mod programs;
 mod session;
+mod small;
 mod window;
+mod workflow;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ext4_view::Ext4;
-use programs::{built, copy_tree, lock, run, runner, samovar, succeeded, workspace};
+use programs::{built, copy_tree, link_tree, lock, run, runner, samovar, succeeded, workspace};
 
 #[test]
 fn a_build_says_where_it_is_and_nothing_else_and_a_second_does_nothing() {
@@ -69,7 +75,7 @@ fn a_killed_build_and_two_at_once_leave_the_store_sound() {
     let first = built();
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    copy_tree(&first.parent().unwrap().join("cache"), &store.join("cache"));
+    link_tree(&first.parent().unwrap().join("cache"), &store.join("cache"));
     let start = || {
         samovar()
             .current_dir(workspace())
@@ -107,7 +113,7 @@ fn a_killed_build_and_two_at_once_leave_the_store_sound() {
 #[test]
 fn a_new_recipe_builds() {
     let dir = tempfile::tempdir().unwrap();
-    copy_tree(&built().parent().unwrap().join("cache"), &dir.path().join("store/cache"));
+    link_tree(&built().parent().unwrap().join("cache"), &dir.path().join("store/cache"));
     succeeded(&run(samovar().current_dir(dir.path()).args(["new", "mine"])));
     // It asks for the very packages that `hello` does.
     fs::copy(lock(), dir.path().join("mine.lock")).unwrap();

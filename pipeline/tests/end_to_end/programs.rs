@@ -97,14 +97,14 @@ fn hello() -> &'static (PathBuf, PathBuf) {
             fs::remove_dir_all(&store).unwrap();
         }
         if packages.exists() {
-            copy_tree(&packages, &store.join("cache"));
+            link_tree(&packages, &store.join("cache"));
         }
         let lock = usable_lock("recipes/hello.toml", &store, PATIENCE);
         let mut command = samovar();
         command.current_dir(workspace()).args(["build", "recipes/hello.toml", "--locked", "--lock-file"]);
         let build = run(command.arg(&lock).arg("--store").arg(&store));
         succeeded(&build);
-        copy_tree(&store.join("cache"), &packages);
+        link_tree(&store.join("cache"), &packages);
         let stdout = String::from_utf8(build.stdout).unwrap();
         assert_eq!(stdout.lines().count(), 1, "{stdout:?}");
         (PathBuf::from(stdout.trim()), lock)
@@ -142,6 +142,24 @@ pub fn copy_tree(from: &Path, to: &Path) {
         if entry.file_type().unwrap().is_dir() {
             copy_tree(&source, &target);
         } else {
+            fs::copy(&source, &target).unwrap();
+        }
+    }
+}
+
+/// As [`copy_tree`], but with hard links where that can be: for what is only read, or replaced and not written to, as
+/// everything in a store is. Manifests are copied, since whoever uses an artifact locks its manifest wherever it is linked
+/// to. What is there already stays.
+pub fn link_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            link_tree(&source, &target);
+        } else if !target.exists()
+            && (entry.file_name() == "manifest.json" || fs::hard_link(&source, &target).is_err())
+        {
             fs::copy(&source, &target).unwrap();
         }
     }

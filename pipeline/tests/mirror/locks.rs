@@ -70,6 +70,34 @@ fn overtaken() -> Bench {
 const OLD: [&str; 4] = ["busybox-static 1", "libtest 1", "linux-image-9-arm64 1", "tool 1"];
 
 #[test]
+fn what_a_lock_came_to_is_told_as_json() {
+    let bench = overtaken();
+    let answer = |args: &[&str]| -> serde_json::Value {
+        let output = bench.samovar(&[&["lock", "r.toml", "--store", "store", "--json"][..], args].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let same = answer(&[]);
+    assert_eq!((&same["lock"], &same["written"]), (&"r.lock".into(), &false.into()));
+    assert_eq!(same["changes"], serde_json::json!([]));
+    let updated = answer(&["--update", "libtest", "linux-image-arm64"]);
+    assert_eq!(updated["written"], true);
+    assert_eq!(
+        updated["changes"],
+        serde_json::json!([
+            { "name": "libtest", "before": "1", "after": "2" },
+            { "name": "linux-image-10-arm64", "before": null, "after": "2" },
+            { "name": "linux-image-9-arm64", "before": "1", "after": null },
+        ])
+    );
+    let field = |package: &serde_json::Value, name: &str| package[name].as_str().unwrap().to_owned();
+    let packages = updated["packages"].as_array().unwrap().iter();
+    let packages: Vec<String> =
+        packages.map(|package| field(package, "name") + " " + &field(package, "version")).collect();
+    assert_eq!(packages, locked(&bench));
+}
+
+#[test]
 fn what_is_locked_stays() {
     let bench = overtaken();
     let lock = |args: &[&str]| {

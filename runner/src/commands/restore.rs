@@ -22,7 +22,9 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The warm base: its directory in a store, such as artifacts/<sha256>; its name there, or its hash or the beginning of
-    /// that; or a bundle that `samovar pack` made, which is unpacked into the store first if it is not there yet
+    /// that; or a bundle that `samovar pack` made, which is unpacked into the store first if it is not there yet. A bundle that
+    /// is only shown gets no name there, so that it takes nobody's, and `samovar cleanup` removes it again: `samovar unpack`
+    /// is what gives it one
     #[arg(value_name = "ARTIFACT")]
     pub artifact: PathBuf,
 
@@ -52,6 +54,11 @@ pub struct Args {
     pub copies: u16,
 
     /// Write what each phase of the restore cost, as JSON, when the session ends
+    ///
+    /// An object with the microseconds from the start of the program to the end of each phase, null for one that was not come
+    /// to (`opened_us`, `mapped_us`, `devices_us`, `state_us`, `first_instruction_us`, `first_frame_us`), those of each reset
+    /// (`resets_us`) and their median (`reset_median_us`), and the `memory` in bytes that the process has at its end:
+    /// `resident`, and `private_dirty`, which is its alone.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
