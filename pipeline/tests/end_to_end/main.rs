@@ -1,7 +1,7 @@
 //! The real programs on real packages: `recipes/hello.toml` built from the host's Debian mirror, then restored, typed
 //! into, reset, broken and shown in a window.
 //!
-//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
+//! Needs the mirror, and Debian's `cpio`, `docker-registry`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `xdotool`, `xvfb` and `xz-utils`.
 
 mod artifacts;
 mod bundles;
@@ -15,7 +15,11 @@ mod input;
 mod kernel;
 mod picture;
 mod programs;
+#[path = "../../share/tests/transfers/server.rs"]
+#[allow(dead_code, reason = "the tests of the crate use all of it")]
+mod server;
 mod session;
+mod sharing;
 mod window;
 
 use std::fs;
