@@ -59,6 +59,7 @@ fn row(what: &str, time: Duration, bytes: u64) {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
-    let copied = Command::new("cp").args(["-a", "--sparse=always", "--reflink=never"]).arg(from).arg(to).status()?;
+    let copied =
+        Command::new("cp").args(["-a", "--sparse=always", "--reflink=never"]).arg(from).arg(to).status()?;
     if copied.success() { Ok(()) } else { Err("cp failed".into()) }
 }

@@ -16,9 +16,10 @@ use crate::index::{
 const ZERO: u32 = u32::MAX;
 /// How much is read at once: a multiple of a page.
 const READ: usize = 1 << 20;
-/// An old frame is used again if no less than this part of its pages is still needed: whoever has nothing fetches all of
-/// it, so that this bounds how much more he fetches than there is.
-const USED: u32 = 2;
+/// An old frame is used again if no less than this part of its pages is still needed. Less is sent the smaller it is, and more
+/// is fetched by whoever has nothing yet: with a half, 48.7 MiB of Firefox's next version were new, and 44.4 MiB are when no
+/// page is sent twice.
+const USED: u32 = 4;
 
 /// What artifacts are made of, before it is known where it lies on the remote.
 pub(crate) struct Plan {

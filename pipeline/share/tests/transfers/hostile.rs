@@ -14,7 +14,7 @@ use crate::samples::{Place, base, contents, pull, push};
 struct Spoilt {
     here: Place,
     remote: String,
-    index: PathBuf,
+    path: PathBuf,
     good: Vec<u8>,
     hash: String,
 }
@@ -25,9 +25,9 @@ impl Spoilt {
         let remote = here.path("remote").display().to_string();
         let hash = base(&here).hash().to_string();
         push(&here.store.load(&hash.parse().unwrap()).unwrap(), &remote).unwrap();
-        let index = here.path("remote").join("indexes").join(&hash);
-        let good = fs::read(&index).unwrap();
-        Spoilt { here, remote, index, good, hash }
+        let path = here.path("remote").join("indexes").join(&hash);
+        let good = fs::read(&path).unwrap();
+        Spoilt { here, remote, path, good, hash }
     }
 
     /// The index as it is in the file, with a root that is right.
@@ -38,6 +38,11 @@ impl Spoilt {
         [&b"\x89SMI\r\n\x1a\n"[..], numbers.as_flattened(), root.as_bytes(), &compressed].concat()
     }
 
+    /// What it was before it was spoilt.
+    fn index(&self) -> Index {
+        Remote::parse(&self.remote).unwrap().index(&self.hash).unwrap().index
+    }
+
     fn try_pull(&self, there: &Place) -> Result<(), Error> {
         pull(&self.hash, &self.remote, &there.store).map(drop)
     }
@@ -46,15 +51,19 @@ impl Spoilt {
 #[test]
 fn no_changed_byte_of_an_index_is_taken() {
     let (spoilt, there) = (Spoilt::new(), Place::new());
+    let raw = spoilt.index().encode();
     for at in 0..spoilt.good.len().min(2000) {
         let mut bytes = spoilt.good.clone();
         bytes[at] ^= 1 << (at % 8);
-        fs::write(&spoilt.index, &bytes).unwrap();
-        let error = Remote::parse(&spoilt.remote).unwrap().index(&spoilt.hash).unwrap_err();
-        assert!(error.is_damage(), "{at}: {error}");
+        fs::write(&spoilt.path, &bytes).unwrap();
+        match Remote::parse(&spoilt.remote).unwrap().index(&spoilt.hash) {
+            // Some bits of a Zstandard frame's header say nothing of its content (RFC 8878, 3.1.1.1.1).
+            Ok(sealed) => assert!(sealed.index.encode() == raw, "{at}"),
+            Err(error) => assert!(error.is_damage(), "{at}: {error}"),
+        }
     }
     for len in (0..spoilt.good.len()).step_by(37) {
-        fs::write(&spoilt.index, &spoilt.good[..len]).unwrap();
+        fs::write(&spoilt.path, &spoilt.good[..len]).unwrap();
         assert!(spoilt.try_pull(&there).unwrap_err().is_damage(), "{len}");
     }
     assert_eq!(there.check(), 0);
@@ -65,7 +74,7 @@ fn no_changed_byte_of_an_index_is_taken() {
 fn thousands_of_forged_indexes_are_refused_or_sound() {
     let spoilt = Spoilt::new();
     let there = Place::new();
-    let raw = Remote::parse(&spoilt.remote).unwrap().index(&spoilt.hash).unwrap().index.encode();
+    let raw = spoilt.index().encode();
     let parts =
         (any::<prop::sample::Index>(), 0usize..200, any::<prop::sample::Index>(), 0u8..5, any::<u8>());
     let mut runner = TestRunner::new(Config { cases: 3000, failure_persistence: None, ..Config::default() });
@@ -86,22 +95,25 @@ fn thousands_of_forged_indexes_are_refused_or_sound() {
                 _ => bytes.truncate(end.max(1)),
             }
         }
-        fs::write(&spoilt.index, Spoilt::sealed(&bytes)).unwrap();
+        fs::write(&spoilt.path, Spoilt::sealed(&bytes)).unwrap();
         match spoilt.try_pull(&there) {
             Ok(()) => {
                 // What was changed says nothing of any byte, such as the provenance.
                 for listed in there.store.list().unwrap() {
                     there.store.verify(&listed.hash).unwrap();
                 }
-                there
-                    .store
-                    .list()
-                    .unwrap()
-                    .iter()
-                    .for_each(|one| drop(fs::remove_dir_all(there.store.path_of(&one.hash))));
+                for listed in there.store.list().unwrap() {
+                    fs::remove_dir_all(there.store.path_of(&listed.hash)).unwrap();
+                }
             }
             Err(error) => {
-                prop_assert!(error.is_damage(), "{error}");
+                // A pack of another name may be there the next time, and what is here is kept for it.
+                let elsewhere = matches!(error, Error::NotThere { .. });
+                if elsewhere {
+                    fs::remove_dir_all(there.path("store/partial")).unwrap();
+                    fs::create_dir(there.path("store/partial")).unwrap();
+                }
+                prop_assert!(elsewhere || error.is_damage(), "{error}");
                 prop_assert!(!error.to_string().contains('\n') && !error.hint().is_empty());
             }
         }
@@ -116,8 +128,8 @@ fn thousands_of_forged_indexes_are_refused_or_sound() {
 #[test]
 fn frames_in_each_others_places_are_refused() {
     let spoilt = Spoilt::new();
-    let good = Remote::parse(&spoilt.remote).unwrap().index(&spoilt.hash).unwrap().index;
-    let changes: [(&str, &dyn Fn(&mut Index)); 6] = [
+    let good = spoilt.index();
+    let changes: [(&str, &dyn Fn(&mut Index)); 7] = [
         ("other pages than the index says", &|index| index.keys.swap(0, 1)),
         ("is not what was pushed", &|index| {
             let hash = index.frames[0].hash;
@@ -125,9 +137,15 @@ fn frames_in_each_others_places_are_refused() {
             index.frames[1].hash = hash;
         }),
         ("is not what was pushed", &|index| index.frames[0].len -= 1),
-        ("has not 63 pages", &|index| {
+        ("cannot be decompressed", &|index| {
+            let last = index.frames.len() - 1;
             index.frames[0].pages -= 1;
-            index.keys.remove(63);
+            index.frames[last].pages += 1;
+        }),
+        ("has not 60 pages", &|index| {
+            let last = index.frames.len() - 1;
+            index.frames[last].pages += 1;
+            index.keys.push([0; 16]);
         }),
         ("the SHA-256 of", &|index| {
             let runs = &mut index.artifacts[2].files[0];
@@ -143,7 +161,7 @@ fn frames_in_each_others_places_are_refused() {
         let there = Place::new();
         let mut index = good.clone();
         change(&mut index);
-        fs::write(&spoilt.index, Spoilt::sealed(&index.encode())).unwrap();
+        fs::write(&spoilt.path, Spoilt::sealed(&index.encode())).unwrap();
         let error = spoilt.try_pull(&there).unwrap_err();
         assert!(error.is_damage() && error.to_string().contains(why), "{why}: {error}");
         assert_eq!(there.check(), 0);
@@ -208,7 +226,7 @@ fn what_says_too_much_of_itself_is_not_believed() {
     {
         let mut sealed = Spoilt::sealed(&zeros[..len]);
         sealed[12..16].copy_from_slice(&raw.to_le_bytes());
-        fs::write(&spoilt.index, sealed).unwrap();
+        fs::write(&spoilt.path, sealed).unwrap();
         assert!(spoilt.try_pull(&there).unwrap_err().is_damage());
     }
     assert_eq!(there.check(), 0);
