@@ -10,6 +10,9 @@ use store::Hash;
 
 use crate::samples::{Place, base, contents, pull, push};
 
+/// What is done to an index.
+type Change<'a> = &'a dyn Fn(&mut Index);
+
 /// A remote to spoil.
 struct Spoilt {
     here: Place,
@@ -129,7 +132,7 @@ fn thousands_of_forged_indexes_are_refused_or_sound() {
 fn frames_in_each_others_places_are_refused() {
     let spoilt = Spoilt::new();
     let good = spoilt.index();
-    let changes: [(&str, &dyn Fn(&mut Index)); 7] = [
+    let changes: [(&str, Change); 7] = [
         ("other pages than the index says", &|index| index.keys.swap(0, 1)),
         ("is not what was pushed", &|index| {
             let hash = index.frames[0].hash;

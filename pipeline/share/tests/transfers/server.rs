@@ -123,7 +123,7 @@ impl Shared {
                     "HTTP/1.1 {status} No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
                 );
             }
-            Manner::Busy if count % 2 == 0 => {
+            Manner::Busy if count.is_multiple_of(2) => {
                 return write!(stream, "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             }
             Manner::Redirects => {
