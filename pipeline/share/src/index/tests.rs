@@ -6,6 +6,9 @@ use store::{FileEntry, Kind};
 
 use super::*;
 
+/// What is done to an index.
+type Change<'a> = &'a dyn Fn(&mut Index);
+
 /// An index of two artifacts, with all that there can be in one.
 pub(crate) fn sample() -> Index {
     let file = |name: &str, size| FileEntry { name: name.into(), size, sha256: Hash::of(b"") };
@@ -52,13 +55,13 @@ fn it_is_read_as_it_was_written() {
 #[test]
 fn each_number_is_bounded() {
     let good = sample();
-    let with = |change: &dyn Fn(&mut Index)| {
+    let with = |change: Change| {
         let mut index = good.clone();
         change(&mut index);
         Index::decode(&index.encode()).unwrap_err()
     };
-    for (reason, change) in [
-        ("a pack of 0 bytes", &(|index| index.packs[1].len = 0) as &dyn Fn(&mut Index)),
+    let changes: [(&str, Change); 26] = [
+        ("a pack of 0 bytes", &|index| index.packs[1].len = 0),
         ("a pack of", &|index| index.packs[1].len = MAX_PACK + 1),
         ("twice", &|index| index.packs[1] = index.packs[0]),
         ("2 packs, but frames in 1", &|index| {
@@ -94,7 +97,8 @@ fn each_number_is_bounded() {
         ("two runs that are one", &|index| {
             index.artifacts[1].files[0] = vec![Run::Zero { pages: 2 }, Run::Zero { pages: 2 }];
         }),
-    ] {
+    ];
+    for (reason, change) in changes {
         let found = with(change);
         assert!(found.contains(reason), "{reason}: {found}");
     }
