@@ -3,7 +3,7 @@
 //! What is read comes by plain requests whose answers are bounded ([`crate::http`]): a registry may be hostile to who
 //! pulls. What is written goes by `oci-client`, which knows how uploads are done.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::env;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -184,7 +184,8 @@ impl Registry {
         let realm = realm.filter(|realm| realm.starts_with("https://") || self.is_here());
         let realm =
             realm.ok_or_else(|| refused("it wants to know who asks, in a way that is not known here"))?;
-        let mut token_url = format!("{realm}?scope=repository:{}:pull", self.repository);
+        let more = if realm.contains('?') { '&' } else { '?' };
+        let mut token_url = format!("{realm}{more}scope=repository:{}:pull", self.repository);
         if let Some(service) = parameter(parameters, "service") {
             token_url += &format!("&service={}", service.replace(' ', "%20"));
         }
@@ -209,7 +210,8 @@ impl Registry {
         let config = ClientConfig {
             protocol,
             use_monolithic_push: true,
-            read_timeout: Some(silence()),
+            // It begins with the request: a pack must have gone through by then, on a slow line, too.
+            read_timeout: Some(silence() * 20),
             connect_timeout: Some(silence()),
             user_agent: concat!("samovar/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
@@ -217,7 +219,7 @@ impl Registry {
         let client = Writing::try_from(config).map_err(|error| failed(&error))?;
         let auth =
             credentials().map_or(RegistryAuth::Anonymous, |(user, pass)| RegistryAuth::Basic(user, pass));
-        let writer = Writer { registry: self, runtime, client, begun: RefCell::new(false), auth };
+        let writer = Writer { registry: self, runtime, client, begun: Cell::new(false), auth };
         Ok(writer)
     }
 
@@ -232,7 +234,7 @@ pub(crate) struct Writer<'a> {
     runtime: Runtime,
     client: Writing,
     auth: RegistryAuth,
-    begun: RefCell<bool>,
+    begun: Cell<bool>,
 }
 
 impl Writer<'_> {
