@@ -110,6 +110,9 @@ pub enum Error {
     /// A bundle is refused, or could not be written.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
+    /// A remote, or what is there, is refused.
+    #[error(transparent)]
+    Share(#[from] share::Error),
     /// What is in a bundle cannot be restored here.
     #[error(transparent)]
     Misfit(#[from] runner::restore::RestoreError),
@@ -199,13 +202,16 @@ impl Error {
             Error::Verification { .. } | Error::WrongHash { .. } | Error::Malformed { .. } => 4,
             Error::Store(error) | Error::Bundle(bundle::Error::Store(error)) if error.is_damage() => 4,
             Error::Bundle(error) if error.is_damage() => 4,
+            Error::Share(error) if error.is_damage() => 4,
+            Error::Share(error) if error.is_remote() => 3,
+            Error::Share(share::Error::BadRemote { .. }) => 2,
             Error::Misfit(_) | Error::Differs { .. } => 4,
             Error::Bundle(bundle::Error::BadKey { .. }) | Error::NotKnown { .. } => 2,
             Error::Build { .. } | Error::Capture(_) => 5,
             Error::Kernel(error) => error.exit_code(),
             Error::Session(_) => 6,
             Error::Unready { .. } => 7,
-            Error::Store(_) | Error::Bundle(_) | Error::Io { .. } => 1,
+            Error::Store(_) | Error::Bundle(_) | Error::Share(_) | Error::Io { .. } => 1,
         }
     }
 
@@ -266,6 +272,7 @@ impl Error {
             Error::Unready { remedy, .. } => remedy.clone(),
             Error::Store(error) => error.hint().to_owned(),
             Error::Bundle(error) => error.hint().to_owned(),
+            Error::Share(error) => error.hint().to_owned(),
             Error::Misfit(error) => error.hint().to_owned(),
             Error::NotKnown { .. } => {
                 "build its recipe with this version, and pack it again: what it was made from goes with it".into()

@@ -64,7 +64,14 @@ pub fn check_fit(bundle: &Bundle) -> Result<(), RestoreError> {
     if bundle.main().manifest.kind != Kind::WarmBase {
         return Ok(());
     }
-    let state = bundle.read(STATE_FILE, MAX_STATE)?;
-    let fits = Snapshot::parse(&state).map(drop);
-    fits.map_err(|error| RestoreError::Snapshot { path: bundle.path().into(), error })
+    check_state(bundle.path(), &bundle.read(STATE_FILE, MAX_STATE)?)
+}
+
+/// Checks that this program can restore the warm base whose state these bytes are; `path` is what errors call it.
+///
+/// # Errors
+/// The version that does not fit, or what is wrong with the state.
+pub fn check_state(path: &Path, state: &[u8]) -> Result<(), RestoreError> {
+    let fits = Snapshot::parse(state).map(drop);
+    fits.map_err(|error| RestoreError::Snapshot { path: path.into(), error })
 }

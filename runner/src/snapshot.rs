@@ -31,7 +31,7 @@ pub const CONSOLE_FILE: &str = "console.txt";
 pub const FORMAT: u32 = 1;
 
 /// The largest state that is read. Real ones are some hundred kilobytes.
-pub(crate) const MAX_STATE: u64 = 64 << 20;
+pub const MAX_STATE: u64 = 64 << 20;
 
 /// A guest's state apart from its RAM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

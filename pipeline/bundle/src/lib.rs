@@ -57,9 +57,10 @@ mod unpack;
 
 pub use error::{Error, Result};
 pub use head::{Frame, Head, Packed, PackedFile, Run};
-pub use pack::{Pack, Summary};
+pub use ordered::{in_order, threads};
+pub use pack::{Pack, Summary, with_needs};
 pub use reader::{Bundle, is_bundle};
-pub use sign::{KeyPair, SigningKey, TrustedKey};
+pub use sign::{KeyPair, MAX_SIGNATURE, Signed, SigningKey, TrustedKey};
 pub use unpack::Unpacked;
 
 /// The unit that is left out if it is zero or there already: the smallest page that guests and hosts use, and the block

@@ -9,13 +9,13 @@ use std::thread;
 const WAITING: usize = 4;
 
 /// How many threads there are to use.
-pub(crate) fn threads() -> usize {
+pub fn threads() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get).min(64)
 }
 
 /// Does `work` on each job and hands what comes of it to `take`, in the order of the jobs, on this thread. Each thread
 /// has a tool of its own, which `tool` makes. What has been done and not taken is bounded. The first error ends it.
-pub(crate) fn in_order<J: Sync, W, T: Send, E: Send>(
+pub fn in_order<J: Sync, W, T: Send, E: Send>(
     jobs: &[J],
     threads: usize,
     tool: impl Fn() -> W + Sync,

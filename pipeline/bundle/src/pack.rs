@@ -16,7 +16,7 @@ use crate::head::{StoredChunk, stored_chunks};
 use crate::ordered::{in_order, threads};
 use crate::plan::Planner;
 use crate::reader::{PREFIX, Prefix};
-use crate::sign::SigningKey;
+use crate::sign::{SigningKey, signed_text};
 use crate::{CHUNK, Progress};
 
 /// Zstandard's level. The bytes are the same as long as it and zstd's version are, which the workspace pins.
@@ -55,8 +55,7 @@ impl Pack<'_> {
         if self.provenance.len() > MAX_PROVENANCE {
             return Err(too_large("what is known of how it was made is too long".into()));
         }
-        let mut artifacts = Vec::new();
-        collect(self.artifact, &mut artifacts)?;
+        let artifacts = with_needs(self.artifact)?;
         let sizes = artifacts.iter().flat_map(|one| &one.manifest().files).map(|entry| entry.size);
         let total = sizes.clone().fold(0, u64::saturating_add);
         if artifacts.len() > MAX_ARTIFACTS as usize
@@ -81,7 +80,7 @@ impl Pack<'_> {
 
         let head_bytes = head.encode();
         let root = Hash::of(&head_bytes);
-        let signature = self.key.map_or(Ok(String::new()), |key| key.sign(&root))?;
+        let signature = self.key.map_or(String::new(), |key| key.sign("a bundle", &signed_text(&root)));
         let prefix = Prefix { head: head_bytes.len() as u32, signature: signature.len() as u32, root };
         output.write(signature.as_bytes())?;
         output.file.seek(SeekFrom::Start(0)).at(&output.path)?;
@@ -100,6 +99,12 @@ impl Pack<'_> {
 }
 
 /// An artifact after all that it needs, each once.
+pub fn with_needs(artifact: &Artifact) -> Result<Vec<Artifact>> {
+    let mut all = Vec::new();
+    collect(artifact, &mut all)?;
+    Ok(all)
+}
+
 fn collect(artifact: &Artifact, all: &mut Vec<Artifact>) -> Result<()> {
     if all.iter().any(|other| other.hash() == artifact.hash()) {
         return Ok(());

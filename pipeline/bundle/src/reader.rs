@@ -10,7 +10,7 @@ use zstd::bulk::Decompressor;
 
 use crate::error::{Error, IoContext, Result};
 use crate::head::{Frame, Head, MAX_HEAD, Packed, Run, StoredChunk, placed, stored_chunks};
-use crate::sign::{MAX_SIGNATURE, Signed, TrustedKey};
+use crate::sign::{MAX_SIGNATURE, Signed, TrustedKey, signed_text};
 use crate::{CHUNK, PAGE};
 
 /// The format that is written and read.
@@ -172,13 +172,8 @@ impl Bundle {
 
     /// Checks that one of these keys signed it.
     pub fn trusted_by(&self, keys: &[TrustedKey]) -> Result<()> {
-        let path = || self.path.clone();
-        let signed = self.signed.as_ref().ok_or_else(|| Error::Unsigned { path: path() })?;
-        match signed.is_by(keys, &self.root) {
-            Some(true) => Ok(()),
-            Some(false) => Err(Error::WrongSignature { path: path() }),
-            None => Err(Error::Untrusted { path: path(), signer: signed.number() }),
-        }
+        let signed = self.signed.as_ref().ok_or_else(|| Error::Unsigned { path: self.path.clone() })?;
+        signed.check(&self.path, keys, &signed_text(&self.root))
     }
 
     pub(crate) fn files(&self) -> &[FramedFile] {

@@ -24,15 +24,15 @@ use crate::error::{Error, IoContext, Result};
 use crate::reader::VERSION;
 
 /// The longest signature, comments included.
-pub(crate) const MAX_SIGNATURE: usize = 4096;
+pub const MAX_SIGNATURE: usize = 4096;
 /// The longest file of a key that is read.
 const MAX_KEY: u64 = 4096;
 const UNTRUSTED: &str = "untrusted comment: ";
 const TRUSTED: &str = "trusted comment: ";
 
-/// What is signed: the line that a root stands for.
-fn signed_text(root: &Hash) -> String {
-    format!("samovar bundle {VERSION} {root}\n")
+/// What is signed of a bundle: the line that its root stands for.
+pub(crate) fn signed_text(root: &Hash) -> String {
+    format!("samovar bundle {VERSION} {root}")
 }
 
 /// The number by which a signature says whose it is, as minisign writes it.
@@ -81,15 +81,13 @@ impl SigningKey {
         Ok(SigningKey { number, key })
     }
 
-    /// The signature of a root.
-    pub(crate) fn sign(&self, root: &Hash) -> Result<String> {
-        let comment = signed_text(root);
-        let comment = comment.trim_end();
-        let signature = self.key.sign(&Blake2b512::digest(signed_text(root))).to_bytes();
-        let both = self.key.sign(&[&signature[..], comment.as_bytes()].concat()).to_bytes();
+    /// The signature of a line of text, in minisign's format; `what` is what the line stands for.
+    pub fn sign(&self, what: &str, line: &str) -> String {
+        let signature = self.key.sign(&Blake2b512::digest(format!("{line}\n"))).to_bytes();
+        let both = self.key.sign(&[&signature[..], line.as_bytes()].concat()).to_bytes();
         let whole = [&b"ED"[..], &self.number, &signature].concat();
         let (whole, both) = (STANDARD.encode(whole), STANDARD.encode(both));
-        Ok(format!("{UNTRUSTED}signature of a bundle\n{whole}\n{TRUSTED}{comment}\n{both}\n"))
+        format!("{UNTRUSTED}signature of {what}\n{whole}\n{TRUSTED}{line}\n{both}\n")
     }
 }
 
@@ -135,7 +133,7 @@ impl TrustedKey {
 
 /// A signature that was not checked yet.
 #[derive(Debug, Clone)]
-pub(crate) struct Signed {
+pub struct Signed {
     number: [u8; 8],
     signature: Signature,
     comment: String,
@@ -143,7 +141,11 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    pub(crate) fn parse(text: &str) -> Result<Signed, String> {
+    /// The signature that this text is.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Signed, String> {
         let malformed = || "its signature is not of minisign's format".to_owned();
         let bytes = second_line(text).map_err(|_| malformed())?;
         let number = bytes.get(2..10).and_then(|number| number.try_into().ok());
@@ -160,15 +162,24 @@ impl Signed {
     }
 
     /// The number of the key that it says it is by.
-    pub(crate) fn number(&self) -> String {
+    pub fn number(&self) -> String {
         number_text(self.number)
     }
 
-    /// Whether one of the keys made it, of this root. `None` if none has its number.
-    pub(crate) fn is_by(&self, keys: &[TrustedKey], root: &Hash) -> Option<bool> {
+    /// Checks that one of the keys made it, of this line; `path` is what errors call what the line stands for.
+    pub fn check(&self, path: &Path, keys: &[TrustedKey], line: &str) -> Result<()> {
+        match self.is_by(keys, line) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Error::WrongSignature { path: path.into() }),
+            None => Err(Error::Untrusted { path: path.into(), signer: self.number() }),
+        }
+    }
+
+    /// Whether one of the keys made it, of this line. `None` if none has its number.
+    fn is_by(&self, keys: &[TrustedKey], line: &str) -> Option<bool> {
         let mut keys = keys.iter().filter(|key| key.number == self.number).peekable();
         keys.peek()?;
-        let text = Blake2b512::digest(signed_text(root));
+        let text = Blake2b512::digest(format!("{line}\n"));
         let both = [&self.signature.to_bytes()[..], self.comment.as_bytes()].concat();
         Some(keys.any(|TrustedKey { key, .. }| {
             key.verify_strict(&text, &self.signature).is_ok() && key.verify_strict(&both, &self.both).is_ok()
@@ -244,33 +255,33 @@ mod tests {
 
     #[test]
     fn a_signature_is_of_one_root_and_by_one_key() {
-        let (root, (key, public)) = (Hash::of(b"root"), pair());
-        let text = key.sign(&root).unwrap();
-        assert_eq!(key.sign(&root).unwrap(), text);
+        let (line, (key, public)) = (signed_text(&Hash::of(b"root")), pair());
+        let text = key.sign("it", &line);
+        assert_eq!(key.sign("it", &line), text);
         assert!(text.len() < MAX_SIGNATURE);
         let signed = Signed::parse(&text).unwrap();
         let others = [pair().1, pair().1];
-        assert_eq!(signed.is_by(&others, &root), None);
+        assert_eq!(signed.is_by(&others, &line), None);
         let [first, second] = others;
         let all = [first, public.clone(), second];
-        assert_eq!(signed.is_by(&all, &root), Some(true));
-        assert_eq!(signed.is_by(&all, &Hash::of(b"other")), Some(false));
+        assert_eq!(signed.is_by(&all, &line), Some(true));
+        assert_eq!(signed.is_by(&all, "other"), Some(false));
         // Another key under the same number.
         let forged = TrustedKey { number: public.number, key: all[0].key };
-        assert_eq!(signed.is_by(&[forged], &root), Some(false));
+        assert_eq!(signed.is_by(&[forged], &line), Some(false));
     }
 
     #[test]
     fn no_changed_signature_is_taken() {
-        let (root, (key, public)) = (Hash::of(b"root"), pair());
-        let text = key.sign(&root).unwrap();
+        let (line, (key, public)) = (signed_text(&Hash::of(b"root")), pair());
+        let text = key.sign("it", &line);
         let second = text.find('\n').unwrap();
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
             let Ok(changed) = String::from_utf8(bytes) else { continue };
             let taken = Signed::parse(&changed)
-                .is_ok_and(|signed| signed.is_by(std::slice::from_ref(&public), &root) == Some(true));
+                .is_ok_and(|signed| signed.is_by(std::slice::from_ref(&public), &line) == Some(true));
             // The first line is a comment of which the format protects nothing.
             assert_eq!(taken, at < second, "{at}");
             let cut = Signed::parse(&text[..at]);
@@ -289,8 +300,8 @@ mod tests {
         let key = SigningKey::read(&secret).unwrap();
         let trusted = TrustedKey::find(public.to_str().unwrap()).unwrap();
         assert_eq!(trusted, TrustedKey::find(&pair.public()).unwrap());
-        let root = Hash::of(b"x");
-        assert_eq!(Signed::parse(&key.sign(&root).unwrap()).unwrap().is_by(&[trusted], &root), Some(true));
+        let line = signed_text(&Hash::of(b"x"));
+        assert_eq!(Signed::parse(&key.sign("it", &line)).unwrap().is_by(&[trusted], &line), Some(true));
         let before = fs::read(&secret).unwrap();
         assert!(KeyPair::generate().unwrap().write(&secret, &public).is_err());
         assert!(KeyPair::generate().unwrap().write(&secret, &dir.path().join("b.pub")).is_err());

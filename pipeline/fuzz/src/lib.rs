@@ -8,6 +8,7 @@ mod choices;
 pub mod bundle;
 pub mod control;
 pub mod deb;
+pub mod index;
 pub mod lock;
 pub mod packages;
 pub mod recipe;
@@ -61,6 +62,11 @@ mod replay {
     #[test]
     fn bundle() {
         replay("bundle", bundle::run, 1_000, 200);
+    }
+
+    #[test]
+    fn index() {
+        replay("index", index::run, 1_000, 200);
     }
 
     #[test]

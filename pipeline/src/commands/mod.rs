@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod arrived;
 mod build;
 mod check;
 mod cleanup;
@@ -16,6 +17,8 @@ mod man;
 mod new;
 mod pack;
 mod path;
+mod pull;
+mod push;
 mod rm;
 mod run;
 mod schema;
@@ -49,8 +52,8 @@ Exit codes:
   0  done
   1  a file or the store could not be read or written
   2  the command line, the recipe or its lock is wrong
-  3  the network or the mirror failed
-  4  a signature or hash is wrong, something fetched is malformed, a bundle does not fit, or a rebuild differs
+  3  the network, the mirror or the remote failed
+  4  a signature or hash is wrong, something fetched is malformed or does not fit, or a rebuild differs
   5  a step of the build or the capture failed
   6  the guest that was shown ended badly, or there was no window for it
   7  the host lacks something that is needed (`samovar doctor`)
@@ -60,7 +63,9 @@ Environment:
   SAMOVAR_DEBIAN_MIRROR           a mirror of the Debian archive (default: the one in this host's apt sources)
   SAMOVAR_DEBIAN_SECURITY_MIRROR  a mirror of the security archive (default: likewise)
   SAMOVAR_DEBIAN_KEYRING          a file of the archive's keys (default: those of Debian 12 and 13, in this program)
-  SAMOVAR_FETCH_TIMEOUT           how many seconds a silent mirror is waited for (default: 30)
+  SAMOVAR_FETCH_TIMEOUT           how many seconds a silent mirror or remote is waited for (default: 30)
+  SAMOVAR_REGISTRY_USER           who pushes to and pulls from a registry that wants to know it
+  SAMOVAR_REGISTRY_PASSWORD       and the password, or a token
   http_proxy, https_proxy, no_proxy";
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +84,8 @@ enum Command {
     Verify(verify::Args),
     Pack(pack::Args),
     Unpack(unpack::Args),
+    Push(push::Args),
+    Pull(pull::Args),
     Keygen(keygen::Args),
     Key(key::Args),
     Rm(rm::Args),
@@ -107,6 +114,8 @@ impl Cli {
             Command::Verify(args) => args.run(),
             Command::Pack(args) => args.run(),
             Command::Unpack(args) => args.run(),
+            Command::Push(args) => args.run(),
+            Command::Pull(args) => args.run(),
             Command::Keygen(args) => args.run(),
             Command::Key(args) => args.run(),
             Command::Rm(args) => args.run(),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bundle::{Bundle, TrustedKey};
 use serde_json::json;
-use store::Store;
 
+use super::arrived::{name_arrived, trusted_key};
 use super::store_option::StoreOption;
 use crate::error::Result;
 use crate::provenance::Provenance;
@@ -35,11 +35,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A key as the command line has it.
-fn trusted_key(text: &str) -> Result<TrustedKey, String> {
-    TrustedKey::find(text).map_err(|error| error.to_string())
-}
-
 impl Args {
     pub(super) fn run(self) -> Result<()> {
         let reporter = Reporter::new();
@@ -61,7 +56,8 @@ impl Args {
         if Provenance::recorded(&store, hash)?.is_empty() && !bundle.head().provenance.is_empty() {
             store.set_provenance(hash, bundle.head().provenance.as_bytes())?;
         }
-        let name = self.name(&store, &bundle, reporter)?;
+        let manifest = &bundle.main().manifest;
+        let name = name_arrived(&store, hash, manifest, self.name.as_deref(), reporter)?;
         if self.json {
             let text = json!({
                 "path": store.path_of(hash),
@@ -76,27 +72,5 @@ impl Args {
             println!("{}", store.path_of(hash).display());
         }
         Ok(())
-    }
-
-    /// Makes a name lead to the artifact, so that it is not cleaned away. One that a bundle brings does not take another
-    /// artifact's place.
-    fn name(&self, store: &Store, bundle: &Bundle, reporter: Reporter) -> Result<Option<String>> {
-        let hash = &bundle.main().hash;
-        if let Some(name) = &self.name {
-            store.set_name(name, hash)?;
-            return Ok(Some(name.clone()));
-        }
-        let own = bundle.main().manifest.meta.get("recipe").and_then(|name| name.as_str());
-        let Some(own) = own.filter(|name| crate::recipe::is_name(name)) else { return Ok(None) };
-        match store.name(own)? {
-            Some(other) if other != *hash => {
-                reporter.line(format!("{own} stays the name of {other}; --name gives this one another"));
-                Ok(None)
-            }
-            _ => {
-                store.set_name(own, hash)?;
-                Ok(Some(own.into()))
-            }
-        }
     }
 }

@@ -11,7 +11,7 @@
 //!   names/<name>         the hash of the latest artifact of that name
 //!   keys/<sha256>        what came out of the build step with this key
 //!   cache/<sha256>       bytes fetched from elsewhere, kept because mirrors drop old versions
-//!   partial/<sha256>     the beginning of such bytes, or an artifact that is coming in, to go on from after a break
+//!   partial/<sha256>     the beginning of such bytes, or an artifact that is coming in, to go on from after a break, and its parts
 //!   records/<name>       what went into the last build of that name
 //!   fetched/<sha256>     the hash of what was last fetched under the name that this is the hash of
 //!   provenance/<sha256>  how the artifact of this hash was made, by the word of who made it
@@ -33,6 +33,7 @@ mod locate;
 mod manifest;
 mod partial;
 mod record;
+mod spool;
 mod staging;
 
 pub use arrival::Arrival;
@@ -45,6 +46,7 @@ pub use leftovers::Leftover;
 pub use locate::{cache_dir, default_dir};
 pub use manifest::{FileEntry, Kind, MANIFEST, Manifest};
 pub use partial::Partial;
+pub use spool::Spool;
 pub use staging::{Scratch, StagedFile, Staging};
 
 use std::fs;

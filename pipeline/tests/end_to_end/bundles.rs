@@ -15,13 +15,13 @@ use crate::programs::{
 };
 use crate::small::Small;
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     succeeded(output);
     String::from_utf8(output.stdout.clone()).unwrap().trim().to_owned()
 }
 
 /// Checks that a program ended with `code`, and said why in one line and a hint.
-fn refused(output: &Output, code: i32, why: &str) {
+pub fn refused(output: &Output, code: i32, why: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(stderr.contains(why) && stderr.contains("\nhint: "), "{stderr}");
@@ -37,7 +37,7 @@ fn unpack(bundle: &Path, store: &Path, more: &[&str]) -> Output {
 }
 
 /// How many artifacts a store shows, all of which must be whole.
-fn sound(store: &Path) -> usize {
+pub fn sound(store: &Path) -> usize {
     let Ok(store) = Store::existing(store) else { return 0 };
     let listed = store.list().unwrap();
     for artifact in &listed {

@@ -1,8 +1,8 @@
 //! The real programs on real packages: `recipes/hello.toml` built from the host's Debian mirror, then restored, typed
 //! into, reset, broken and shown in a window.
 //!
-//! Needs the mirror, and Debian's `cpio`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `python3-yaml`, `xdotool`, `xvfb` and
-//! `xz-utils`.
+//! Needs the mirror, and Debian's `cpio`, `docker-registry`, `e2fsprogs`, `gdb-multiarch`, `imagemagick`, `python3-yaml`,
+//! `xdotool`, `xvfb` and `xz-utils`.
 
 mod answers;
 mod artifacts;
@@ -22,7 +22,11 @@ mod mounted;
 mod picture;
 mod places;
 mod programs;
+#[path = "../../share/tests/transfers/server.rs"]
+#[allow(dead_code, reason = "the tests of the crate use all of it")]
+mod server;
 mod session;
+mod sharing;
 mod small;
 mod window;
 mod workflow;

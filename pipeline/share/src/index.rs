@@ -1,0 +1,371 @@
+//! The index: what an artifact and all that it needs are made of, as structures and as bytes.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+use store::{Hash, Manifest};
+
+use crate::PAGE;
+
+/// The largest index, before it is compressed: room for 16 GiB of pages that are all different.
+pub(crate) const MAX_INDEX: usize = 96 << 20;
+/// The largest provenance.
+pub(crate) const MAX_PROVENANCE: usize = 16 << 20;
+/// The largest file.
+pub(crate) const MAX_FILE: u64 = 128 << 30;
+/// The most that all files may come to.
+pub(crate) const MAX_TOTAL: u64 = 256 << 30;
+/// The most artifacts.
+pub(crate) const MAX_ARTIFACTS: usize = 64;
+/// The largest pack.
+pub(crate) const MAX_PACK: u32 = 64 << 20;
+/// The most packs. A registry's manifest names each, and may be 4 MiB long.
+pub(crate) const MAX_PACKS: usize = 8192;
+/// The most pages that a frame has.
+pub(crate) const FRAME_PAGES: u32 = 64;
+/// The longest frame: no frame of so many pages is longer (RFC 8878, 3.1.1.2: 3 bytes for each block of 128 KiB, and a
+/// header).
+pub(crate) const MAX_FRAME: u32 = FRAME_PAGES * PAGE as u32 + 128;
+
+/// What tells pages apart: half of their SHA-256, of which nobody can make two that are alike.
+pub type Key = [u8; 16];
+
+/// The key of a whole page.
+pub(crate) fn key(page: &[u8]) -> Key {
+    let hash = Hash::of(page);
+    hash.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// What an artifact and all that it needs are made of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Index {
+    /// The packs that its frames are in, in the order of their first frames.
+    pub packs: Vec<Pack>,
+    /// Its frames, by pack and place. Their pages are numbered through, from 0.
+    pub frames: Vec<Frame>,
+    /// The keys of all pages.
+    pub keys: Vec<Key>,
+    /// The artifacts, each after those that it needs; the last is the one that this is about.
+    pub artifacts: Vec<Entry>,
+    /// How that one was made, by the word of who pushed it: JSON, or nothing.
+    pub provenance: String,
+}
+
+/// Frames in one object of the remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pack {
+    /// The SHA-256 of its bytes.
+    pub hash: Hash,
+    /// Its length.
+    pub len: u32,
+}
+
+/// Pages that are compressed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// The number of its pack.
+    pub pack: u32,
+    /// Where in the pack it begins.
+    pub at: u32,
+    /// Its length there.
+    pub len: u32,
+    /// How many pages it has.
+    pub pages: u32,
+    /// The SHA-256 of its bytes there.
+    pub hash: Hash,
+}
+
+/// An artifact in an index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its name, the hash of its manifest's bytes.
+    pub hash: Hash,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The manifest's bytes.
+    pub bytes: Vec<u8>,
+    /// What the pages of its files are, in the manifest's order. A short page at the end is filled up with zeros.
+    pub files: Vec<Vec<Run>>,
+}
+
+/// Pages of a file that follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// Zeros.
+    Zero {
+        /// How many.
+        pages: u32,
+    },
+    /// Pages of frames.
+    Pages {
+        /// How many.
+        pages: u32,
+        /// The number of the first of them.
+        first: u32,
+    },
+}
+
+impl Run {
+    /// How many pages it has.
+    pub fn pages(self) -> u32 {
+        match self {
+            Run::Zero { pages } | Run::Pages { pages, .. } => pages,
+        }
+    }
+
+    /// The run that this one and `next`, which follows it, are together, if they are one.
+    pub(crate) fn joined(self, next: Run) -> Option<Run> {
+        let pages = self.pages().checked_add(next.pages())?;
+        match (self, next) {
+            (Run::Zero { .. }, Run::Zero { .. }) => Some(Run::Zero { pages }),
+            (Run::Pages { pages: before, first }, Run::Pages { first: second, .. })
+                if first.checked_add(before) == Some(second) =>
+            {
+                Some(Run::Pages { pages, first })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How many pages a file of `size` bytes has.
+pub(crate) fn pages(size: u64) -> u64 {
+    size.div_ceil(PAGE as u64)
+}
+
+impl Index {
+    /// The artifact that the index is about. There is one, unless this index was made by hand.
+    pub fn main(&self) -> Option<&Entry> {
+        self.artifacts.last()
+    }
+
+    /// The bytes of all files together, holes included.
+    pub fn total_bytes(&self) -> u64 {
+        self.artifacts.iter().flat_map(|one| &one.manifest.files).map(|entry| entry.size).sum()
+    }
+
+    /// The numbers of each frame's pages.
+    pub(crate) fn frame_pages(&self) -> impl Iterator<Item = (&Frame, Range<u32>)> {
+        let mut at = 0;
+        self.frames.iter().map(move |frame| {
+            at += frame.pages;
+            (frame, at - frame.pages..at)
+        })
+    }
+
+    /// The index as it is before it is compressed.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let number = |bytes: &mut Vec<u8>, number: usize| bytes.extend((number as u32).to_le_bytes());
+        number(&mut bytes, self.packs.len());
+        for pack in &self.packs {
+            bytes.extend(pack.hash.as_bytes());
+            bytes.extend(pack.len.to_le_bytes());
+        }
+        number(&mut bytes, self.frames.len());
+        for frame in &self.frames {
+            bytes.extend([frame.pack, frame.at, frame.len, frame.pages].map(u32::to_le_bytes).as_flattened());
+            bytes.extend(frame.hash.as_bytes());
+        }
+        bytes.extend(self.keys.as_flattened());
+        number(&mut bytes, self.artifacts.len());
+        for artifact in &self.artifacts {
+            number(&mut bytes, artifact.bytes.len());
+            bytes.extend(&artifact.bytes);
+            for runs in &artifact.files {
+                number(&mut bytes, runs.len());
+                for run in runs {
+                    match *run {
+                        Run::Zero { pages } => bytes.extend((pages << 1).to_le_bytes()),
+                        Run::Pages { pages, first } => {
+                            bytes.extend([pages << 1 | 1, first].map(u32::to_le_bytes).as_flattened());
+                        }
+                    }
+                }
+            }
+        }
+        number(&mut bytes, self.provenance.len());
+        bytes.extend(self.provenance.as_bytes());
+        bytes
+    }
+
+    /// The index that these bytes are.
+    ///
+    /// # Errors
+    /// Says what is wrong with them. Every number is checked: what is returned can be fetched without further thought.
+    pub fn decode(bytes: &[u8]) -> Result<Index, String> {
+        if bytes.len() > MAX_INDEX {
+            return Err(format!("it is longer than {MAX_INDEX} bytes"));
+        }
+        let mut rest = Cursor(bytes);
+        let mut index = Index { packs: packs(&mut rest)?, ..Index::default() };
+        index.frames = frames(&mut rest, &index.packs)?;
+        let count: u64 = index.frames.iter().map(|frame| u64::from(frame.pages)).sum();
+        let size = usize::try_from(count * 16).map_err(|_| "it has too many pages")?;
+        index.keys = rest.take(size, "the pages' keys")?.as_chunks().0.to_vec();
+        artifacts(&mut rest, &mut index)?;
+        let len = rest.number("the length of the provenance")? as usize;
+        if len > MAX_PROVENANCE {
+            return Err(format!("its provenance is longer than {MAX_PROVENANCE} bytes"));
+        }
+        let text = rest.take(len, "the provenance")?;
+        index.provenance = std::str::from_utf8(text).map_err(|_| "its provenance is not UTF-8")?.into();
+        match rest.0 {
+            [] => Ok(index),
+            more => Err(format!("{} bytes too many in it", more.len())),
+        }
+    }
+}
+
+fn packs(rest: &mut Cursor) -> Result<Vec<Pack>, String> {
+    let count = rest.number("the number of packs")? as usize;
+    if count > MAX_PACKS {
+        return Err(format!("{count} packs, but there are at most {MAX_PACKS}"));
+    }
+    let mut packs: Vec<Pack> = Vec::new();
+    let mut known = BTreeSet::new();
+    for _ in 0..count {
+        let pack = Pack { hash: rest.hash("a pack's hash")?, len: rest.number("a pack's length")? };
+        if !(1..=MAX_PACK).contains(&pack.len) {
+            return Err(format!("a pack of {} bytes", pack.len));
+        }
+        if !known.insert(pack.hash) {
+            return Err(format!("it has pack {} twice", pack.hash));
+        }
+        packs.push(pack);
+    }
+    Ok(packs)
+}
+
+fn frames(rest: &mut Cursor, packs: &[Pack]) -> Result<Vec<Frame>, String> {
+    let count = rest.number("the number of frames")?;
+    let mut frames: Vec<Frame> = Vec::new();
+    for _ in 0..count {
+        let [pack, at, len, pages] = rest.numbers("a frame")?;
+        let frame = Frame { pack, at, len, pages, hash: rest.hash("a frame's hash")? };
+        if !(1..=MAX_FRAME).contains(&len) || !(1..=FRAME_PAGES).contains(&pages) {
+            return Err(format!("a frame of {len} bytes and {pages} pages"));
+        }
+        // By pack and place: none lies in another, and no pack is named that has none.
+        let (expected, least) = match frames.last() {
+            None => (0, 0),
+            Some(last) if pack == last.pack => (pack, last.at + last.len),
+            Some(last) => (last.pack + 1, 0),
+        };
+        let within =
+            packs.get(pack as usize).is_some_and(|of| u64::from(at) + u64::from(len) <= of.len.into());
+        if pack != expected || at < least || !within {
+            return Err(format!("a frame at {at} of pack {pack}, where none can be"));
+        }
+        frames.push(frame);
+    }
+    match frames.last().map_or(0, |last| last.pack as usize + 1) {
+        used if used == packs.len() => Ok(frames),
+        used => Err(format!("{} packs, but frames in {used}", packs.len())),
+    }
+}
+
+fn artifacts(rest: &mut Cursor, index: &mut Index) -> Result<(), String> {
+    let count = rest.number("the number of artifacts")? as usize;
+    if !(1..=MAX_ARTIFACTS).contains(&count) {
+        return Err(format!("{count} artifacts, but there are 1 to {MAX_ARTIFACTS}"));
+    }
+    let mut total = 0u64;
+    for _ in 0..count {
+        let len = rest.number("the length of a manifest")? as usize;
+        let bytes = rest.take(len, "a manifest")?;
+        let manifest =
+            Manifest::from_bytes(Path::new("a manifest in it"), bytes).map_err(|e| e.to_string())?;
+        let hash = Hash::of(bytes);
+        let known = |hash: &Hash| index.artifacts.iter().any(|artifact| artifact.hash == *hash);
+        if known(&hash) {
+            return Err(format!("it has {hash} twice"));
+        }
+        if let Some(need) = manifest.needs.values().find(|need| !known(need)) {
+            return Err(format!("{hash} needs {need}, which is not before it"));
+        }
+        let mut files = Vec::new();
+        for entry in &manifest.files {
+            total = total.saturating_add(entry.size);
+            if entry.size > MAX_FILE || total > MAX_TOTAL {
+                return Err(format!("{:?} is larger than can be fetched", entry.name));
+            }
+            let runs = runs(rest, entry.size, index.keys.len() as u64);
+            files.push(runs.map_err(|reason| format!("{:?}: {reason}", entry.name))?);
+        }
+        index.artifacts.push(Entry { hash, manifest, bytes: bytes.into(), files });
+    }
+    let needed: BTreeSet<&Hash> =
+        index.artifacts.iter().flat_map(|one| one.manifest.needs.values()).collect();
+    let mut others = index.artifacts.iter().rev().skip(1);
+    match others.find(|artifact| !needed.contains(&artifact.hash)) {
+        Some(stranger) => Err(format!("nothing in it needs {}", stranger.hash)),
+        None => Ok(()),
+    }
+}
+
+/// Reads the runs of a file of `size` bytes. There are `known` pages in all.
+fn runs(rest: &mut Cursor, size: u64, known: u64) -> Result<Vec<Run>, String> {
+    let count = rest.number("the number of runs")?;
+    let mut runs: Vec<Run> = Vec::new();
+    let mut at = 0u64;
+    for _ in 0..count {
+        let word = rest.number("a run")?;
+        let pages = word >> 1;
+        let run = match word & 1 {
+            0 => Run::Zero { pages },
+            _ => Run::Pages { pages, first: rest.number("a run's page")? },
+        };
+        let end = at + u64::from(pages);
+        if pages == 0 || end > self::pages(size) {
+            return Err(format!("a run of {pages} pages at page {at}"));
+        }
+        if let Run::Pages { first, .. } = run
+            && u64::from(first) + u64::from(pages) > known
+        {
+            return Err(format!("page {first} and {pages} in all, but there are {known}"));
+        }
+        if runs.last().is_some_and(|last| last.joined(run).is_some()) {
+            return Err(format!("two runs that are one, at page {at}"));
+        }
+        runs.push(run);
+        at = end;
+    }
+    if at != self::pages(size) {
+        return Err(format!("{at} pages, but {size} bytes"));
+    }
+    Ok(runs)
+}
+
+/// Bytes that were not read yet.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize, what: &str) -> Result<&'a [u8], String> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(|| format!("it ends within {what}"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or_else(|| format!("it ends within {what}"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn number(&mut self, what: &str) -> Result<u32, String> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    fn numbers(&mut self, what: &str) -> Result<[u32; 4], String> {
+        Ok([self.number(what)?, self.number(what)?, self.number(what)?, self.number(what)?])
+    }
+
+    fn hash(&mut self, what: &str) -> Result<Hash, String> {
+        self.array(what).map(Hash::from_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! `samovar pull`
+
+use std::path::Path;
+
+use bundle::TrustedKey;
+use runner::bundled::check_state;
+use runner::snapshot::{MAX_STATE, STATE_FILE};
+use serde_json::json;
+use share::{Pull, Remote};
+use store::Kind;
+
+use super::arrived::{name_arrived, trusted_key};
+use super::store_option::StoreOption;
+use crate::error::Result;
+use crate::provenance::Provenance;
+use crate::reporter::{Reporter, bytes};
+
+/// Fetch an artifact and all that it needs into a store, and print its path
+///
+/// What the store has already, in whichever artifact, is not fetched, page by page. Nothing is to be seen in the store
+/// before every byte has been checked. What this program cannot restore, or no trusted key signed, is refused before
+/// anything is fetched. What was interrupted goes on where it stopped.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The name or the hash of what was pushed
+    artifact: String,
+    /// A directory, http://..., https://..., or oci://HOST[:PORT]/REPOSITORY
+    remote: String,
+    #[command(flatten)]
+    store: StoreOption,
+    /// Refuse the artifact unless one of these keys signed it: a public key's file, or the key itself
+    #[arg(long, value_name = "PUBKEY", value_parser = trusted_key)]
+    trust: Vec<TrustedKey>,
+    /// What to call the artifact in the store [default: its recipe's name, unless that leads to another one]
+    #[arg(long)]
+    name: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<()> {
+        let reporter = Reporter::new();
+        let remote = Remote::parse(&self.remote)?;
+        let pull = Pull::begin(&remote, &self.artifact)?;
+        match (&*self.trust, pull.sealed().signer()) {
+            ([], None) => {}
+            ([], Some(signer)) => reporter.line(format!(
+                "it says that it is signed by key {signer}, which was not checked: --trust does it"
+            )),
+            (keys, _) => pull.sealed().trusted_by(keys)?,
+        }
+        let main = pull.main();
+        if main.manifest.kind == Kind::WarmBase {
+            check_state(Path::new(&pull.sealed().url), &pull.read(STATE_FILE, MAX_STATE)?)?;
+        }
+        let store = self.store.open(Path::new("."))?;
+        let bar = reporter.working("pulling");
+        let pulled = pull.fetch(&store, &mut |done, total| bar.progress(done, total))?;
+        drop(bar);
+        let (hash, sealed) = (pulled.artifact.hash(), pull.sealed());
+        // What this store knows itself counts more than what came along.
+        if Provenance::recorded(&store, hash)?.is_empty() && !sealed.index.provenance.is_empty() {
+            store.set_provenance(hash, sealed.index.provenance.as_bytes())?;
+        }
+        let name = name_arrived(&store, hash, &main.manifest, self.name.as_deref(), reporter)?;
+        if self.json {
+            let text = json!({
+                "path": store.path_of(hash),
+                "artifact": hash,
+                "root": sealed.root,
+                "name": name,
+                "new": pulled.new,
+                "bytes_fetched": pulled.fetched,
+                "bytes_there": pulled.whole,
+                "trusted": !self.trust.is_empty(),
+            });
+            println!("{text:#}");
+        } else {
+            println!("{}", store.path_of(hash).display());
+        }
+        reporter.line(format!(
+            "{} of {} fetched; root {}",
+            bytes(pulled.fetched),
+            bytes(pulled.whole),
+            sealed.root
+        ));
+        Ok(())
+    }
+}
