@@ -35,7 +35,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ext4_view::Ext4;
-use programs::{built, copy_tree, link_tree, lock, run, runner, samovar, succeeded, workspace};
+use programs::{built, link_tree, lock, run, runner, samovar, succeeded, workspace};
 
 #[test]
 fn a_build_says_where_it_is_and_nothing_else_and_a_second_does_nothing() {
