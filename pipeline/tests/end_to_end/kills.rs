@@ -1,5 +1,5 @@
 //! SIGKILL at any moment, also with two processes at once, also on a disk that fills: what is to be seen is whole, and the
-//! next one ends well. `SAMOVAR_KILLS` says how many moments, 6 without it.
+//! next one ends well. `SAMOVAR_KILLS` says how many moments, 4 without it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::small::Small;
 const MANY: u32 = 40;
 
 fn rounds() -> u32 {
-    std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(6)
+    std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(4)
 }
 
 /// What is killed.
