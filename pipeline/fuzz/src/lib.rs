@@ -66,7 +66,7 @@ mod replay {
 
     #[test]
     fn index() {
-        replay("index", index::run, 1_000, 200);
+        replay("index", index::run, 500, 200);
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn each_number_is_bounded() {
         ("a frame of", &|index| index.frames[0].len = MAX_FRAME + 1),
         ("and 0 pages", &|index| index.frames[0].pages = 0),
         ("and 65 pages", &|index| index.frames[0].pages = 65),
-        ("it ends within", &|index| index.keys.clear()),
+        ("artifacts, but there are", &|index| index.keys.clear()),
         ("0 artifacts", &|index| index.artifacts.clear()),
         ("which is not before it", &|index| index.artifacts.swap(0, 1)),
         ("which is not before it", &|index| drop(index.artifacts.remove(0))),
