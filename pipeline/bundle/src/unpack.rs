@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use store::{Arrival, Artifact, FileEntry, Hash, Hold, StagedFile, Store};
+use store::{Arrival, Artifact, FileEntry, Hash, Hold, Incoming, StagedFile, Store};
 use zstd::bulk::Decompressor;
 
 use crate::error::{Error, IoContext, Result};
@@ -62,20 +62,9 @@ impl Bundle {
         artifacts.sort_by_key(|packed| packed.hash);
         let (mut arrivals, mut holds) = (BTreeMap::new(), Vec::new());
         for packed in artifacts {
-            loop {
-                if let Some(arrival) = store.arrival(&packed.bytes)? {
-                    arrivals.insert(packed.hash, arrival);
-                    break;
-                }
-                match store.load(&packed.hash).and_then(|artifact| artifact.hold()) {
-                    Ok(hold) => {
-                        holds.push(hold);
-                        break;
-                    }
-                    // It was removed between the two.
-                    Err(store::Error::Missing { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+            match store.incoming(&packed.bytes)? {
+                Incoming::Wanted(arrival) => drop(arrivals.insert(packed.hash, arrival)),
+                Incoming::There(hold) => holds.push(hold),
             }
         }
         Ok((arrivals, holds))

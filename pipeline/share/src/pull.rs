@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use store::{Arrival, Artifact, Hash, Hold, Spool, Store};
+use store::{Arrival, Artifact, Hash, Hold, Incoming, Spool, Store};
 use zstd::bulk::Decompressor;
 
 use crate::assemble::Pages;
@@ -124,7 +124,7 @@ impl<'a> Pull<'a> {
     pub fn fetch(&self, store: &Store, progress: Progress) -> Result<Pulled> {
         let index = &self.sealed.index;
         let spool = store.spool(&self.main.hash)?;
-        let mut arrivals = self.arrivals(store)?;
+        let (mut arrivals, mut holds) = self.arrivals(store)?;
         let fetched = match self.receive(store, &arrivals, &spool, progress) {
             // Only what breaks off is worth going on with, and a full disk is to be as it was.
             Err(error)
@@ -137,32 +137,32 @@ impl<'a> Pull<'a> {
             }
             result => result?,
         };
-        let (mut holds, mut new) = (Vec::new(), Vec::new());
+        let mut new = Vec::new();
         // What others need comes first: an artifact is never there without its needs.
         for Entry { hash, .. } in &index.artifacts {
             if let Some(arrival) = arrivals.remove(hash) {
-                arrival.commit()?;
+                holds.push(arrival.commit()?.1);
                 new.push(*hash);
             }
-            holds.push(store.load(hash)?.hold()?);
         }
         spool.discard()?;
         let whole = index.frames.iter().map(|frame| u64::from(frame.len)).sum();
         Ok(Pulled { artifact: store.load(&self.main.hash)?, new, fetched, whole, holds })
     }
 
-    /// The artifacts that the store has not. They are taken in the order of their hashes, so that two processes that pull
-    /// two artifacts do not wait for each other.
-    fn arrivals(&self, store: &Store) -> Result<BTreeMap<Hash, Arrival>> {
+    /// The artifacts that the store has not, and holds of those that it has. They are taken in the order of their hashes, so
+    /// that two processes that pull two artifacts do not wait for each other.
+    fn arrivals(&self, store: &Store) -> Result<(BTreeMap<Hash, Arrival>, Vec<Hold>)> {
         let mut artifacts: Vec<&Entry> = self.sealed.index.artifacts.iter().collect();
         artifacts.sort_by_key(|entry| entry.hash);
-        let mut arrivals = BTreeMap::new();
+        let (mut arrivals, mut holds) = (BTreeMap::new(), Vec::new());
         for entry in artifacts {
-            if let Some(arrival) = store.arrival(&entry.bytes)? {
-                arrivals.insert(entry.hash, arrival);
+            match store.incoming(&entry.bytes)? {
+                Incoming::Wanted(arrival) => drop(arrivals.insert(entry.hash, arrival)),
+                Incoming::There(hold) => holds.push(hold),
             }
         }
-        Ok(arrivals)
+        Ok((arrivals, holds))
     }
 
     /// Fetches what is missing, and writes all files. Returns how many bytes were fetched.

@@ -35,6 +35,10 @@ pub(super) struct Args {
     #[arg(long)]
     name: Option<String>,
     /// As JSON
+    ///
+    /// An object with the artifact's `path`, the hash of the `artifact`, the `root` of its index, the `name` that leads to it or
+    /// null, the hashes that are `new` in the store, the `bytes_fetched` of the `bytes_there`, both compressed, and whether a
+    /// `trusted` key signed it.
     #[arg(long)]
     json: bool,
 }

@@ -33,6 +33,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEYFILE")]
     sign: Option<PathBuf>,
     /// As JSON
+    ///
+    /// An object with the hash of the `artifact`, the `name` that leads to it there or null, the `root` of its index, the
+    /// `bytes` of its content, the `bytes_sent`, compressed, and the `bytes_there` before, and whether it is `signed`.
     #[arg(long)]
     json: bool,
 }

@@ -30,7 +30,34 @@ pub struct Arrival {
     _lock: File,
 }
 
+/// Whether an artifact that comes in from elsewhere is wanted.
+#[derive(Debug)]
+pub enum Incoming {
+    /// The store has it not.
+    Wanted(Arrival),
+    /// The store has it, and nobody cleans it away.
+    There(Hold),
+}
+
 impl Store {
+    /// Takes up the artifact with this manifest where it stopped to come in, or else holds it.
+    ///
+    /// # Errors
+    /// If the manifest is none, or the store cannot be read or written.
+    pub fn incoming(&self, bytes: &[u8]) -> Result<Incoming> {
+        loop {
+            if let Some(arrival) = self.arrival(bytes)? {
+                return Ok(Incoming::Wanted(arrival));
+            }
+            match self.load(&Hash::of(bytes)).and_then(|artifact| artifact.hold()) {
+                Ok(hold) => return Ok(Incoming::There(hold)),
+                // It was removed between the two.
+                Err(Error::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Takes up the artifact with this manifest where it stopped to come in, once no other process is at it. `None` if
     /// it is there, and every byte of its own is right; a damaged one is replaced.
     pub fn arrival(&self, bytes: &[u8]) -> Result<Option<Arrival>> {

@@ -36,7 +36,7 @@ mod record;
 mod spool;
 mod staging;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, Incoming};
 pub use artifact::Artifact;
 pub use contents::Listed;
 pub use error::{Error, Result};

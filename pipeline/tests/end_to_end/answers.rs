@@ -234,6 +234,15 @@ fn what_is_said_of_artifacts_is_so() {
     assert_eq!((&unpacked["trusted"], &unpacked["name"]), (&true.into(), &"hello".into()));
     assert!(Artifact::open(desk.path(unpacked["path"].as_str().unwrap())).unwrap().verify().is_ok());
     assert_eq!(desk.answer("unpack it --store other")["new"], serde_json::json!([]));
+    let pushed = desk.answer("push hello remote --store store");
+    assert_eq!((&pushed["artifact"], &pushed["name"]), (&hash.clone().into(), &"hello".into()));
+    assert_eq!((&pushed["signed"], &pushed["bytes_there"]), (&false.into(), &0.into()));
+    let pulled = desk.answer("pull hello remote --store third");
+    assert_eq!((&pulled["root"], &pulled["artifact"]), (&pushed["root"], &pushed["artifact"]));
+    assert_eq!(
+        (&pulled["new"].as_array().unwrap().len(), &pulled["bytes_fetched"]),
+        (&4, &pulled["bytes_there"])
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! SIGKILL at any moment, also with two processes at once, also on a disk that fills: what is to be seen is whole, and the
-//! next one ends well. `SAMOVAR_KILLS` says how many moments, 4 without it.
+//! next one ends well. `SAMOVAR_KILLS` says how many moments, 5 without it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::small::Small;
 const MANY: u32 = 40;
 
 fn rounds() -> u32 {
-    std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(4)
+    std::env::var("SAMOVAR_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(5)
 }
 
 /// What is killed.
@@ -24,15 +24,17 @@ enum Work {
     Pack,
     Unpack,
     Cleanup,
+    Pull,
     Build,
 }
 
-const WORKS: [Work; 4] = [Work::Unpack, Work::Cleanup, Work::Pack, Work::Build];
+const WORKS: [Work; 5] = [Work::Unpack, Work::Cleanup, Work::Pack, Work::Pull, Work::Build];
 
-/// A place to work in. A bundle lies outside of it.
+/// A place to work in. A bundle and a directory that was pushed to lie outside of it.
 struct Place<'a> {
     dir: &'a Path,
     good: &'a Path,
+    pushed: &'a Path,
     whole: &'a [u8],
     /// Whether it may be full.
     fills: bool,
@@ -47,6 +49,7 @@ impl Place<'_> {
         self.dir.join(match work {
             Work::Build => "building",
             Work::Cleanup => "cleaning",
+            Work::Pull => "pulling",
             _ => "store",
         })
     }
@@ -56,6 +59,7 @@ impl Place<'_> {
         match work {
             Work::Pack => command.arg("pack").arg(built()).arg("-o").arg(self.bundle()),
             Work::Unpack => command.arg("unpack").arg(self.good),
+            Work::Pull => command.args(["pull", "hello"]).arg(self.pushed),
             Work::Cleanup => command.args(["cleanup", "--older-than", "0s"]),
             Work::Build => {
                 let until = if rounds() >= MANY && !self.fills { "warm-base" } else { "rootfs" };
@@ -104,7 +108,7 @@ impl Place<'_> {
                 self.ended(work, &run(samovar().arg("unpack").arg(self.good).arg("--store").arg(&store)));
                 let _ = fs::remove_file(store.join("names/hello"));
             }
-            Work::Pack | Work::Unpack => {}
+            Work::Pack | Work::Unpack | Work::Pull => {}
         }
     }
 }
@@ -201,7 +205,7 @@ fn end_well(place: &Place, works: &[Work]) {
         let staged = fs::read_dir(store.dir().join(".staging")).unwrap();
         assert_eq!(staged.count(), 1, "only the gate is left");
         match work {
-            Work::Unpack => {
+            Work::Unpack | Work::Pull => {
                 succeeded(&run(samovar().args(["verify", "hello", "--store"]).arg(store.dir())));
                 assert_eq!(store.list().unwrap().len(), 4);
             }
@@ -211,26 +215,27 @@ fn end_well(place: &Place, works: &[Work]) {
     }
 }
 
-/// The bundle of hello, outside of where the killing is done.
-fn good(dir: &Path) -> (PathBuf, Vec<u8>) {
-    let good = dir.join("good");
+/// The bundle of hello and what is pushed of it, outside of where the killing is done.
+fn good(dir: &Path) -> (PathBuf, PathBuf, Vec<u8>) {
+    let (good, pushed) = (dir.join("good"), dir.join("pushed"));
+    succeeded(&run(samovar().arg("push").arg(built()).arg(&pushed)));
     succeeded(&run(samovar().arg("pack").arg(built()).arg("-o").arg(&good)));
     let whole = fs::read(&good).unwrap();
-    (good, whole)
+    (good, pushed, whole)
 }
 
 #[test]
 fn killed_at_any_moment_nothing_is_wrong_and_the_next_one_ends_well() {
     let dir = tempfile::tempdir().unwrap();
-    let (good, whole) = good(dir.path());
+    let (good, pushed, whole) = good(dir.path());
     let work = dir.path().join("work");
     fs::create_dir(&work).unwrap();
-    let place = Place { dir: &work, good: &good, whole: &whole, fills: false };
+    let place = Place { dir: &work, good: &good, pushed: &pushed, whole: &whole, fills: false };
     kill_in(&place, &WORKS, rounds());
     end_well(&place, &WORKS);
     let mut names: Vec<_> = fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["building", "cleaning", "it", "store"], "something half-written is left");
+    assert_eq!(names, ["building", "cleaning", "it", "pulling", "store"], "something half-written is left");
     assert!(fs::read(place.bundle()).unwrap() == whole);
 }
 
@@ -238,7 +243,7 @@ fn killed_at_any_moment_nothing_is_wrong_and_the_next_one_ends_well() {
 #[test]
 fn killed_on_a_disk_that_fills_nothing_is_wrong_either() {
     let dir = tempfile::tempdir().unwrap();
-    let (good, whole) = good(dir.path());
+    let (good, pushed, whole) = good(dir.path());
     let disk = |path: &Path| -> u64 {
         let output = run(Command::new("du").args(["-sB1"]).arg(path));
         String::from_utf8(output.stdout).unwrap().split('\t').next().unwrap().parse().unwrap()
@@ -252,11 +257,11 @@ fn killed_on_a_disk_that_fills_nothing_is_wrong_either() {
         .values()
         .map(|need| disk(&built().parent().unwrap().join(need.to_string())))
         .sum();
-    // Two stores with the base, a third that builds, and a bundle: about a half of it finds room.
-    let size = disk(&seeded) + disk(&built()) + needs + whole.len() as u64;
+    // Three stores with the base, a fourth that builds, and a bundle: a half of it finds room.
+    let size = disk(&seeded) + (disk(&built()) + needs) * 3 / 2 + whole.len() as u64;
     let Some(small) = Small::mount(dir.path().join("small"), &format!("size={size}")) else { return };
-    let place = Place { dir: small.dir(), good: &good, whole: &whole, fills: true };
-    let works = if rounds() >= MANY { &WORKS[..] } else { &WORKS[..3] };
+    let place = Place { dir: small.dir(), good: &good, pushed: &pushed, whole: &whole, fills: true };
+    let works = if rounds() >= MANY { &WORKS[..] } else { &WORKS[..4] };
     kill_in(&place, works, rounds());
     // Room again.
     for work in WORKS {
@@ -272,7 +277,7 @@ fn killed_on_a_disk_that_fills_nothing_is_wrong_either() {
 #[test]
 fn stores_on_other_file_systems_and_such_that_cannot_be_written() {
     let dir = tempfile::tempdir().unwrap();
-    let (_, whole) = good(dir.path());
+    let (_, _, whole) = good(dir.path());
     let Some(disk) = Small::mount(dir.path().join("disk"), "size=1g") else { return };
     let store = disk.dir().join("store");
     let on = |words: &[&str]| run(samovar().current_dir(dir.path()).args(words).arg("--store").arg(&store));
