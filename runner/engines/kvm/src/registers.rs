@@ -9,7 +9,7 @@ const U128: u64 = 0x6040_0000_0000_0000;
 
 /// A core register: its offset in `struct kvm_regs` (`asm/kvm.h`), in words of 32 bits.
 const fn core(size: u64, offset: u64) -> u64 {
-    size | 0x10 << 16 | offset / 4
+    size | 0x10 << 16 | (offset / 4)
 }
 
 /// X0, the first member.
