@@ -41,7 +41,7 @@ use samovar::tree::{Attributes, Content, Kind, Tree};
 use store::Artifact;
 
 use picture::Picture;
-use programs::{built, run, run_within, samovar, succeeded, tool, workspace};
+use programs::{built, run, run_within, succeeded, tool, workspace};
 
 /// Longer than building or emulating takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -70,11 +70,11 @@ fn cross_built(dir: &Path) -> PathBuf {
     let output = run_within(&mut cargo, PATIENCE);
     succeeded(&output);
     let messages = String::from_utf8(output.stdout).unwrap();
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message.get("executable")?.as_str()?))
     });
-    let built = executables.last().expect("a test's executable");
+    let built = executables.next_back().expect("a test's executable");
     let stripped = dir.join("kvm-test");
     succeeded(&run(tool("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu")
         .arg("-o")
