@@ -21,6 +21,7 @@ mod programs;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -32,7 +33,7 @@ use runner::engine::Choice;
 use runner::entropy::HostEntropy;
 use runner::live::{self, Live};
 use runner::picture as pictures;
-use runner::restore::wall_seconds;
+use runner::restore::{DISK_ROLE, wall_seconds};
 use runner::session::{Guest, Progress};
 use runner::snapshot::{MEMORY_FILE, SCREEN_FILE, STATE_FILE, Snapshot};
 use samovar::cpio;
@@ -40,7 +41,7 @@ use samovar::tree::{Attributes, Content, Kind, Tree};
 use store::Artifact;
 
 use picture::Picture;
-use programs::{built, run, run_within, samovar, succeeded, tool, workspace};
+use programs::{built, run, run_within, succeeded, tool, workspace};
 
 /// Longer than building or emulating takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -82,17 +83,23 @@ fn cross_built(dir: &Path) -> PathBuf {
     stripped
 }
 
-/// The initramfs of the host: that of the guest, and over it what the host does.
+/// The initramfs of the host: that of the guest, and over it what the host does. The base and its disk are there as they
+/// are in a store, for unpacking a bundle would have every byte hashed, interpreted.
 fn initramfs(dir: &Path) -> PathBuf {
-    let bundle = dir.join("hello.samovar");
-    succeeded(&run(samovar().arg("pack").arg(built()).arg("-o").arg(&bundle)));
     let mut tree = Tree::new();
     let mut add = |path: &str, mode, from: &Path| {
         let bytes = fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
         let file = Kind::File(Content::Memory(bytes.into()));
         tree.add(path, Attributes::root(mode), file).unwrap();
     };
-    add("hello.samovar", 0o644, &bundle);
+    let base = Artifact::open(built()).unwrap();
+    for artifact in [base.need(DISK_ROLE).unwrap(), base] {
+        let path = format!("store/{}", artifact.hash());
+        for entry in fs::read_dir(artifact.dir()).unwrap() {
+            let entry = entry.unwrap();
+            add(&format!("{path}/{}", entry.file_name().to_str().unwrap()), 0o444, &entry.path());
+        }
+    }
     add("init", 0o755, &workspace().join("pipeline/tests/kvm/init"));
     add("kvm-test", 0o755, &cross_built(dir));
     for library in LIBRARIES {
@@ -100,6 +107,8 @@ fn initramfs(dir: &Path) -> PathBuf {
     }
     let path = dir.join("host.cpio");
     fs::copy(need("initramfs", "initramfs.cpio"), &path).unwrap();
+    // An artifact's file is read-only.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let mut file = File::options().append(true).open(&path).unwrap();
     // Archives begin at multiples of four bytes (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
     let position = file.metadata().unwrap().len() as usize;
@@ -113,9 +122,12 @@ fn emulate(initramfs: &Path, disk: &Path, log: &Path) -> String {
     let mut qemu = tool("qemu-system-aarch64", "qemu-system-arm");
     qemu.args(["-M", "virt,virtualization=on,gic-version=3", "-accel", "tcg,thread=multi", "-smp", "2"]);
     // The counter of the machine, and no pointer authentication, which is slow to interpret and not the guest's.
-    qemu.args(["-cpu", "max,pauth=off,sve=off,sme=off,cntfrq=24000000", "-m", "1536"]);
+    qemu.args(["-cpu", "max,pauth=off,sve=off,sme=off,cntfrq=24000000", "-m", "2048"]);
     qemu.args(["-nic", "none", "-display", "none", "-serial", "stdio", "-no-reboot", "-append"]);
-    qemu.arg("console=ttyAMA0 nokaslr mitigations=off cryptomgr.notests=1 quiet");
+    let base = built();
+    let base = base.file_name().and_then(|name| name.to_str()).unwrap();
+    // The kernel gives its first program what it does not know itself.
+    qemu.arg(format!("console=ttyAMA0 nokaslr mitigations=off cryptomgr.notests=1 quiet BASE=/store/{base}"));
     qemu.arg("-kernel").arg(need("kernel", "Image")).arg("-initrd").arg(initramfs);
     qemu.arg("-drive").arg(format!("if=none,id=out,format=raw,file={}", disk.display()));
     qemu.args(["-device", "virtio-blk-device,drive=out"]);

@@ -3,7 +3,7 @@
 use std::{
     io, ptr,
     sync::{
-        Mutex, Once, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -73,15 +73,15 @@ fn signal() -> libc::c_int {
 /// Has the signal do nothing but interrupt a call. Once for the process.
 fn install_handler() -> io::Result<()> {
     extern "C" fn nothing(_: libc::c_int) {}
-    static ONCE: Once = Once::new();
-    let mut result = 0;
-    ONCE.call_once(|| {
+    static ERROR: OnceLock<Option<i32>> = OnceLock::new();
+    let error = ERROR.get_or_init(|| {
         let handler: extern "C" fn(libc::c_int) = nothing;
         // SAFETY: zero is a valid value of all fields: no flags, and an empty set of signals to block.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = handler as libc::sighandler_t;
         // SAFETY: the handler does nothing, so it is safe at any moment; nobody else in this program uses the signal.
-        result = unsafe { libc::sigaction(signal(), &raw const action, ptr::null_mut()) };
+        let result = unsafe { libc::sigaction(signal(), &raw const action, ptr::null_mut()) };
+        if result == 0 { None } else { io::Error::last_os_error().raw_os_error() }
     });
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    error.map_or(Ok(()), |code| Err(io::Error::from_raw_os_error(code)))
 }

@@ -129,11 +129,12 @@ impl KvmVcpu {
     fn hypercall(&mut self) -> Result<Exit, Error> {
         // SAFETY: KVM_EXIT_HYPERCALL says that the union holds this structure; any bytes are a valid one.
         let flags = unsafe { self.fd.get_kvm_run().__bindgen_anon_1.hypercall.__bindgen_anon_1.flags };
-        self.pending = Pending::Hypercall;
         if flags & u64::from(KVM_HYPERCALL_EXIT_SMC) != 0 {
             // There is no EL3; KVM has taken the instruction for a call, so an answer must do for an exception.
-            return self.run_to_exit(Resume::Value(psci::NOT_SUPPORTED), u64::MAX);
+            calls::set_register(&self.fd, general(0), psci::NOT_SUPPORTED)?;
+            return Ok(Exit::Budget);
         }
+        self.pending = Pending::Hypercall;
         Ok(Exit::Hypercall([self.x(0)?, self.x(1)?, self.x(2)?, self.x(3)?]))
     }
 
