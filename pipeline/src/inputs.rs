@@ -18,7 +18,7 @@ use crate::{capture, initramfs, rootfs, warm_base};
 
 /// Goes up with every change that makes a step's output another, so that what an older program built is not taken
 /// for what this one would build.
-pub const REVISION: u32 = 6;
+pub const REVISION: u32 = 7;
 
 /// Everything that decides what comes out of a step, each thing under what a person calls it, such as "package bash"
 /// or "recipe rootfs.drop".
