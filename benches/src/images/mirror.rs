@@ -16,7 +16,7 @@ use samovar::{
         release::Release,
         sources::{ARCHIVES, Archive},
     },
-    lock::{Lock, LockedPackage},
+    lock::{Lock, LockedPackage, Step},
     recipe::Debian,
 };
 use store::{Hash, Store};
@@ -30,7 +30,7 @@ const MAX_INRELEASE: u64 = 8 << 20;
 /// How long the server may take to start.
 const START: Duration = Duration::from_secs(10);
 
-/// A mirror of what one lock needs. It is served until this is dropped.
+/// A mirror of what one root file system needs. It is served until this is dropped.
 #[derive(Debug)]
 pub struct Mirror {
     dir: PathBuf,
@@ -39,13 +39,13 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Lays out in `dir` what `store` has fetched for `lock`, as an archive has it, and serves it.
+    /// Lays out in `dir` what `store` has fetched for the root file system of `lock`, as an archive has it, and serves it.
     ///
     /// # Errors
     /// If something is not in the store, or the server does not start.
     pub fn of(store: &Store, lock: &Lock, debian: &Debian, dir: &Path) -> Result<Self, Failure> {
         let cached = |hash: &Hash| store.dir().join("cache").join(hash.to_string());
-        for package in lock.all() {
+        for package in lock.packages(Step::Rootfs) {
             link(&cached(&package.sha256), &dir.join(package.archive.name()).join(&package.path))?;
         }
         let keyring = Keyring::trusted().map_err(|error| refused(&error))?;
