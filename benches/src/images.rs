@@ -144,9 +144,18 @@ impl<'a> Bench<'a> {
 
     /// Refuses to compare what is not the same: apt must choose the packages that the lock has.
     fn same_choice(&self) -> Result<(), Failure> {
-        let output = finish(self.mmdebstrap(true), "mmdebstrap")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let theirs: BTreeMap<&str, &str> = text.lines().filter_map(installed).collect();
+        emptied(&self.tree())?;
+        let mut command = self.mmdebstrap(false);
+        // The packages stay where apt has put them.
+        command.arg("--skip=cleanup/apt");
+        finish(command, "mmdebstrap")?;
+        let archives = self.tree().join("var/cache/apt/archives");
+        let names: Vec<String> = fs::read_dir(&archives)
+            .map_err(|error| host_failure("can't see what apt has fetched", &error))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .map(|name| name.replace("%3a", ":"))
+            .collect();
+        let theirs: BTreeMap<&str, &str> = names.iter().filter_map(|name| archived(name)).collect();
         let ours: BTreeMap<&str, &str> =
             self.packages.iter().map(|package| (&*package.name, &*package.version)).collect();
         if ours == theirs {
@@ -322,12 +331,11 @@ fn on_lock(mut command: Command, lock: &Path, store: &Path) -> Command {
     command
 }
 
-/// The name and version in a line of what apt would do: `Inst name (version ...)`.
-fn installed(line: &str) -> Option<(&str, &str)> {
-    let mut words = line.strip_prefix("Inst ")?.split_whitespace();
-    let name = words.next()?;
-    let version = words.find_map(|word| word.strip_prefix('('))?;
-    Some((name.split(':').next()?, version))
+/// The name and version in the name of a package's file: `NAME_VERSION_ARCHITECTURE.deb`.
+fn archived(file: &str) -> Option<(&str, &str)> {
+    let mut parts = file.strip_suffix(".deb")?.split('_');
+    let (name, version, _architecture) = (parts.next()?, parts.next()?, parts.next()?);
+    parts.next().is_none().then_some((name, version))
 }
 
 /// The first line of what a program says of its version.
@@ -401,16 +409,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn apt_names_what_it_would_install() {
-        let line = "Inst libc6 (2.41-12 Debian:13.2/stable [arm64]) []";
-        assert_eq!(installed(line), Some(("libc6", "2.41-12")));
+    fn names_of_packages_files() {
+        assert_eq!(archived("libc6_2.41-12_arm64.deb"), Some(("libc6", "2.41-12")));
         assert_eq!(
-            installed("Inst dash [0.5] (0.5.12-12 Debian:13.2/stable [arm64])"),
-            Some(("dash", "0.5.12-12"))
+            archived("busybox-static_1:1.37.0-6+b9_arm64.deb"),
+            Some(("busybox-static", "1:1.37.0-6+b9"))
         );
-        assert_eq!(installed("Inst gcc:arm64 (1 x)"), Some(("gcc", "1")));
-        assert_eq!(installed("Conf libc6 (2.41-12 Debian:13.2/stable [arm64])"), None);
-        assert_eq!(installed("Inst"), None);
+        for other in ["partial", "lock", "a_b.deb", "a_b_c_d.deb", "a_b_c"] {
+            assert_eq!(archived(other), None, "{other}");
+        }
     }
 
     #[test]
