@@ -185,6 +185,7 @@ impl<'a> Bench<'a> {
         command.arg("lock").arg(self.recipe).arg("--lock-file").arg(fresh.join("lock"));
         command.arg("--store").arg(fresh.join("store"));
         results.lock.ours.push(timed(command, "samovar lock")?);
+        emptied(&self.work.join("simulated"))?;
         results.lock.peer.push(timed(self.mmdebstrap(true), "mmdebstrap")?);
 
         emptied(&fresh)?;
