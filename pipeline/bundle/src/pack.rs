@@ -1,17 +1,16 @@
 //! Packing.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use store::{Artifact, Hash};
 use zstd::bulk::Compressor;
 
+use crate::carried::{MAX_ARTIFACTS, MAX_FILE, MAX_PROVENANCE, MAX_TOTAL};
 use crate::error::{Error, IoContext, Result};
-use crate::head::{
-    Frame, Head, MAX_ARTIFACTS, MAX_FILE, MAX_HEAD, MAX_PROVENANCE, MAX_TOTAL, Packed, PackedFile,
-};
+use crate::head::{Frame, Head, MAX_HEAD, Packed, PackedFile};
 use crate::head::{StoredChunk, stored_chunks};
 use crate::ordered::{in_order, threads};
 use crate::plan::Planner;
@@ -58,10 +57,7 @@ impl Pack<'_> {
         let artifacts = with_needs(self.artifact)?;
         let sizes = artifacts.iter().flat_map(|one| &one.manifest().files).map(|entry| entry.size);
         let total = sizes.clone().fold(0, u64::saturating_add);
-        if artifacts.len() > MAX_ARTIFACTS as usize
-            || total > MAX_TOTAL
-            || sizes.clone().any(|size| size > MAX_FILE)
-        {
+        if artifacts.len() > MAX_ARTIFACTS || total > MAX_TOTAL || sizes.clone().any(|size| size > MAX_FILE) {
             return Err(too_large("too large for a bundle".into()));
         }
 
@@ -203,25 +199,10 @@ impl Output {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(".part");
         let path = target.with_file_name(name);
-        loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).at(&path)?;
-            // Another process may be at it, and has renamed it when it is done.
-            file.lock().at(&path)?;
-            let mine = file.metadata().at(&path)?;
-            match fs::symlink_metadata(&path) {
-                Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {
-                    file.set_len(0).at(&path)?;
-                    return Ok(Output {
-                        path,
-                        file: BufWriter::with_capacity(1 << 20, file),
-                        published: false,
-                    });
-                }
-                // A link, and what it leads to is nothing of ours.
-                Ok(there) if !there.is_file() => return Err(store::Error::UnexpectedFile { path }.into()),
-                _ => {}
-            }
-        }
+        // Another process may be at it, and has renamed it when it is done.
+        let file = store::take(&path)?;
+        file.set_len(0).at(&path)?;
+        Ok(Output { path, file: BufWriter::with_capacity(1 << 20, file), published: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {

@@ -1,8 +1,8 @@
 //! A directory as a remote.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use store::Hash;
@@ -82,19 +82,7 @@ impl Directory {
     fn write(&self, sub: &str, name: &str, bytes: &[u8]) -> Result<()> {
         let dir = self.0.join(sub);
         let (part, target) = (dir.join(format!(".part-{name}")), dir.join(name));
-        let mut file = loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&part).at(&part)?;
-            file.lock().at(&part)?;
-            // Whoever had it may have put it in its place while this process waited.
-            let mine = file.metadata().at(&part)?;
-            match fs::symlink_metadata(&part) {
-                Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => break file,
-                Ok(there) if !there.is_file() => {
-                    return Err(store::Error::UnexpectedFile { path: part }.into());
-                }
-                _ => {}
-            }
-        };
+        let mut file = store::take(&part)?;
         let written = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
         if let Err(error) = written {
             // Such as that the disk is full: what is of no use is not left on it.

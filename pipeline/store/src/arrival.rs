@@ -3,9 +3,9 @@
 //! What a process that died had written stays in `partial/`, so that the next one goes on after it. It is not trusted:
 //! each file is hashed from its first byte before the artifact is put in its place.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::Store;
@@ -16,6 +16,7 @@ use crate::hash::Hash;
 use crate::hold::Hold;
 use crate::manifest::{MANIFEST, Manifest};
 use crate::staging::{StagedFile, put_in_place};
+use crate::taken::take;
 
 /// An artifact that is coming in. Only one process, and one thread in it, has it at a time. Dropped, it is left for the
 /// next one to go on with.
@@ -66,17 +67,7 @@ impl Store {
         let manifest = Manifest::from_bytes(&target.join(MANIFEST), bytes)?;
         let dir = self.dir().join("partial").join(hash.to_string());
         let lock_path = dir.with_extension("lock");
-        let lock = loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-            let file = file.at(&lock_path)?;
-            file.lock().at(&lock_path)?;
-            // Whoever had it may have removed it while this process waited.
-            let mine = file.metadata().at(&lock_path)?;
-            let there = fs::symlink_metadata(&lock_path);
-            if there.is_ok_and(|there| (there.dev(), there.ino()) == (mine.dev(), mine.ino())) {
-                break file;
-            }
-        };
+        let lock = take(&lock_path)?;
         let arrival =
             Arrival { store: self.dir().into(), dir, manifest, bytes: bytes.into(), lock_path, _lock: lock };
         if Artifact::open(&target).is_ok_and(|artifact| artifact.verify_own().is_ok()) {

@@ -35,6 +35,7 @@ mod partial;
 mod record;
 mod spool;
 mod staging;
+mod taken;
 
 pub use arrival::{Arrival, Incoming};
 pub use artifact::Artifact;
@@ -48,6 +49,7 @@ pub use manifest::{FileEntry, Kind, MANIFEST, Manifest};
 pub use partial::Partial;
 pub use spool::Spool;
 pub use staging::{Scratch, StagedFile, Staging};
+pub use taken::take;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,15 +3,15 @@
 //! A partial file is not trusted: what it comes to is hashed from its first byte before it becomes part of the
 //! cache.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Store;
 use crate::error::{Error, IoContext, Result};
 use crate::hash::{Hash, Hasher};
 use crate::staging::sync_dir;
+use crate::taken::try_take;
 
 /// A file of the cache that is not whole yet. Only one process, and one thread in it, has it at a time.
 pub struct Partial {
@@ -39,21 +39,13 @@ impl Store {
             if self.cached(hash, size)?.is_some() {
                 return Ok(None);
             }
-            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
-            let file = file.at(&path)?;
-            file.lock().at(&path)?;
-            // Whoever had it may have moved it to the cache, or thrown it away, while this process waited.
-            let mine = file.metadata().at(&path)?;
-            match fs::symlink_metadata(&path) {
-                Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => {}
-                Ok(_) => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::io(&path, error)),
-            }
+            // Whoever had it may have moved it to the cache, or thrown it away.
+            let Some(file) = try_take(&path)? else { continue };
+            let there = file.metadata().at(&path)?.len();
             let target = self.dir().join("cache").join(hash.to_string());
             let mut partial = Partial { path, target, wanted: *hash, file, hasher: Hasher::new(), size: 0 };
             // More than there can be is of no use, however it came there.
-            match mine.len() > size {
+            match there > size {
                 true => partial.restart()?,
                 false => partial.read_in()?,
             }
