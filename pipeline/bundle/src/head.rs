@@ -1,27 +1,18 @@
 //! The head of a bundle: what is in it, as structures and as bytes.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
 
-use store::{Hash, Manifest};
+use store::Hash;
 
+use crate::carried::{
+    Carried, Cursor, put_artifacts, put_number, put_provenance, take_artifacts, take_provenance,
+};
 use crate::{CHUNK, CHUNK_PAGES, PAGE};
 
 /// The largest head that is read.
 pub(crate) const MAX_HEAD: usize = 32 << 20;
-/// The largest provenance.
-pub(crate) const MAX_PROVENANCE: usize = 16 << 20;
-/// The largest file.
-pub(crate) const MAX_FILE: u64 = 128 << 30;
-/// The most that all files may come to.
-pub(crate) const MAX_TOTAL: u64 = 256 << 30;
-/// The most artifacts.
-pub(crate) const MAX_ARTIFACTS: u32 = 64;
 /// The largest frame: no frame of a chunk is longer (RFC 8878, 3.1.1.2: 3 bytes for each block of 128 KiB, and a header).
 pub(crate) const MAX_FRAME: u32 = (CHUNK + CHUNK / 256 + 64) as u32;
-/// The hash's length.
-const HASH: usize = 32;
 
 /// What a bundle holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,17 +24,7 @@ pub struct Head {
 }
 
 /// An artifact in a bundle.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Packed {
-    /// Its name, the hash of its manifest's bytes.
-    pub hash: Hash,
-    /// Its manifest.
-    pub manifest: Manifest,
-    /// The manifest's bytes.
-    pub bytes: Vec<u8>,
-    /// Its files, in the manifest's order.
-    pub files: Vec<PackedFile>,
-}
+pub type Packed = Carried<PackedFile>;
 
 impl Packed {
     /// The bytes that its files take on a disk: zeros take none.
@@ -181,30 +162,23 @@ impl Head {
     /// The head as it is in the file.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let number = |bytes: &mut Vec<u8>, number: usize| bytes.extend((number as u32).to_le_bytes());
-        number(&mut bytes, self.artifacts.len());
-        for artifact in &self.artifacts {
-            number(&mut bytes, artifact.bytes.len());
-            bytes.extend(&artifact.bytes);
-            for file in &artifact.files {
-                number(&mut bytes, file.runs.len());
-                for run in &file.runs {
-                    let (kind, rest) = match *run {
-                        Run::Zero { .. } => (0, None),
-                        Run::Stored { .. } => (1, None),
-                        Run::Same { file, page, .. } => (2, Some([file, page])),
-                    };
-                    bytes.extend((run.pages() << 2 | kind).to_le_bytes());
-                    bytes.extend(rest.into_iter().flatten().flat_map(u32::to_le_bytes));
-                }
-                for frame in &file.frames {
-                    bytes.extend(frame.len.to_le_bytes());
-                    bytes.extend(frame.hash.as_bytes());
-                }
+        put_artifacts(&mut bytes, &self.artifacts, |bytes, file| {
+            put_number(bytes, file.runs.len());
+            for run in &file.runs {
+                let (kind, rest) = match *run {
+                    Run::Zero { .. } => (0, None),
+                    Run::Stored { .. } => (1, None),
+                    Run::Same { file, page, .. } => (2, Some([file, page])),
+                };
+                bytes.extend((run.pages() << 2 | kind).to_le_bytes());
+                bytes.extend(rest.into_iter().flatten().flat_map(u32::to_le_bytes));
             }
-        }
-        number(&mut bytes, self.provenance.len());
-        bytes.extend(self.provenance.as_bytes());
+            for frame in &file.frames {
+                bytes.extend(frame.len.to_le_bytes());
+                bytes.extend(frame.hash.as_bytes());
+            }
+        });
+        put_provenance(&mut bytes, &self.provenance);
         bytes
     }
 
@@ -216,64 +190,24 @@ impl Head {
         if bytes.len() > MAX_HEAD {
             return Err(format!("its head is longer than {MAX_HEAD} bytes"));
         }
-        let mut rest = Cursor(bytes);
-        let count = rest.number("the number of artifacts")?;
-        if !(1..=MAX_ARTIFACTS).contains(&count) {
-            return Err(format!("{count} artifacts, but there are 1 to {MAX_ARTIFACTS}"));
-        }
-        let mut head = Head { artifacts: Vec::new(), provenance: String::new() };
+        let mut rest = Cursor::new(bytes, "its head");
         // Of each file so far, the pages that are stored.
         let mut stored: Vec<Vec<Range<u64>>> = Vec::new();
-        let mut total = 0u64;
-        for _ in 0..count {
-            let len = rest.number("the length of a manifest")?;
-            let bytes = rest.take(len, "a manifest")?;
-            let manifest =
-                Manifest::from_bytes(Path::new("a manifest in it"), bytes).map_err(|e| e.to_string())?;
-            let mut artifact =
-                Packed { hash: Hash::of(bytes), manifest, bytes: bytes.into(), files: Vec::new() };
-            let known = |hash: &Hash| head.artifacts.iter().any(|artifact| artifact.hash == *hash);
-            if known(&artifact.hash) {
-                return Err(format!("it has {} twice", artifact.hash));
-            }
-            if let Some(need) = artifact.manifest.needs.values().find(|need| !known(need)) {
-                return Err(format!("{} needs {need}, which is not before it", artifact.hash));
-            }
-            for entry in &artifact.manifest.files {
-                total = total.saturating_add(entry.size);
-                if entry.size > MAX_FILE || total > MAX_TOTAL {
-                    return Err(format!("{:?} is larger than a bundle can hold", entry.name));
+        let artifacts = take_artifacts(&mut rest, |rest, entry| {
+            let runs = runs(rest, entry.size, &mut stored)?;
+            let mut frames = Vec::new();
+            for _ in stored_chunks(&runs, entry.size) {
+                let len = rest.number("the length of a frame")?;
+                if !(1..=MAX_FRAME).contains(&len) {
+                    return Err(format!("a frame of {len} bytes"));
                 }
-                let runs = runs(&mut rest, entry.size, &mut stored)
-                    .map_err(|reason| format!("{:?}: {reason}", entry.name))?;
-                let mut frames = Vec::new();
-                for _ in stored_chunks(&runs, entry.size) {
-                    let len = rest.number("the length of a frame")?;
-                    if !(1..=MAX_FRAME).contains(&len) {
-                        return Err(format!("{:?}: a frame of {len} bytes", entry.name));
-                    }
-                    frames.push(Frame { len, hash: rest.hash()? });
-                }
-                artifact.files.push(PackedFile { runs, frames });
+                frames.push(Frame { len, hash: rest.hash("a frame's hash")? });
             }
-            head.artifacts.push(artifact);
-        }
-        let needed: BTreeSet<&Hash> =
-            head.artifacts.iter().flat_map(|one| one.manifest.needs.values()).collect();
-        let mut others = head.artifacts.iter().rev().skip(1);
-        if let Some(stranger) = others.find(|artifact| !needed.contains(&artifact.hash)) {
-            return Err(format!("nothing in it needs {}", stranger.hash));
-        }
-        let len = rest.number("the length of the provenance")?;
-        if len as usize > MAX_PROVENANCE {
-            return Err(format!("its provenance is longer than {MAX_PROVENANCE} bytes"));
-        }
-        let text = rest.take(len, "the provenance")?;
-        head.provenance = std::str::from_utf8(text).map_err(|_| "its provenance is not UTF-8")?.into();
-        match rest.0 {
-            [] => Ok(head),
-            more => Err(format!("{} bytes too many in its head", more.len())),
-        }
+            Ok(PackedFile { runs, frames })
+        })?;
+        let provenance = take_provenance(&mut rest)?;
+        rest.end()?;
+        Ok(Head { artifacts, provenance })
     }
 }
 
@@ -321,31 +255,6 @@ fn runs(rest: &mut Cursor, size: u64, stored: &mut Vec<Vec<Range<u64>>>) -> Resu
         return Err(format!("{at} pages, but {size} bytes"));
     }
     Ok(runs)
-}
-
-/// Bytes that were not read yet.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: u32, what: &str) -> Result<&'a [u8], String> {
-        let (taken, rest) =
-            self.0.split_at_checked(count as usize).ok_or_else(|| format!("its head ends within {what}"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn number(&mut self, what: &str) -> Result<u32, String> {
-        let (number, rest) =
-            self.0.split_first_chunk().ok_or_else(|| format!("its head ends before {what}"))?;
-        self.0 = rest;
-        Ok(u32::from_le_bytes(*number))
-    }
-
-    fn hash(&mut self) -> Result<Hash, String> {
-        let (hash, rest) = self.0.split_first_chunk::<HASH>().ok_or("its head ends within a frame's hash")?;
-        self.0 = rest;
-        Ok(Hash::from_bytes(*hash))
-    }
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@
 //! Two packs of one artifact are the same bytes, whoever makes them, where, and with how many threads: there is no time,
 //! owner or path in a bundle.
 
+pub mod carried;
 mod error;
 mod head;
 mod ordered;

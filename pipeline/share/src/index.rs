@@ -2,22 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::Path;
 
-use store::{Hash, Manifest};
+use bundle::carried::{
+    Carried, Cursor, put_artifacts, put_number, put_provenance, take_artifacts, take_provenance,
+};
+use store::Hash;
 
 use crate::PAGE;
 
 /// The largest index, before it is compressed: room for 16 GiB of pages that are all different.
 pub(crate) const MAX_INDEX: usize = 96 << 20;
-/// The largest provenance.
-pub(crate) const MAX_PROVENANCE: usize = 16 << 20;
-/// The largest file.
-pub(crate) const MAX_FILE: u64 = 128 << 30;
-/// The most that all files may come to.
-pub(crate) const MAX_TOTAL: u64 = 256 << 30;
-/// The most artifacts.
-pub(crate) const MAX_ARTIFACTS: usize = 64;
 /// The largest pack.
 pub(crate) const MAX_PACK: u32 = 64 << 20;
 /// The most packs. A registry's manifest names each, and may be 4 MiB long.
@@ -76,18 +70,8 @@ pub struct Frame {
     pub hash: Hash,
 }
 
-/// An artifact in an index.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// Its name, the hash of its manifest's bytes.
-    pub hash: Hash,
-    /// Its manifest.
-    pub manifest: Manifest,
-    /// The manifest's bytes.
-    pub bytes: Vec<u8>,
-    /// What the pages of its files are, in the manifest's order. A short page at the end is filled up with zeros.
-    pub files: Vec<Vec<Run>>,
-}
+/// An artifact in an index: what the pages of each of its files are. A short page at the end is filled up with zeros.
+pub type Entry = Carried<Vec<Run>>;
 
 /// Pages of a file that follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,36 +141,29 @@ impl Index {
     /// The index as it is before it is compressed.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let number = |bytes: &mut Vec<u8>, number: usize| bytes.extend((number as u32).to_le_bytes());
-        number(&mut bytes, self.packs.len());
+        put_number(&mut bytes, self.packs.len());
         for pack in &self.packs {
             bytes.extend(pack.hash.as_bytes());
             bytes.extend(pack.len.to_le_bytes());
         }
-        number(&mut bytes, self.frames.len());
+        put_number(&mut bytes, self.frames.len());
         for frame in &self.frames {
             bytes.extend([frame.pack, frame.at, frame.len, frame.pages].map(u32::to_le_bytes).as_flattened());
             bytes.extend(frame.hash.as_bytes());
         }
         bytes.extend(self.keys.as_flattened());
-        number(&mut bytes, self.artifacts.len());
-        for artifact in &self.artifacts {
-            number(&mut bytes, artifact.bytes.len());
-            bytes.extend(&artifact.bytes);
-            for runs in &artifact.files {
-                number(&mut bytes, runs.len());
-                for run in runs {
-                    match *run {
-                        Run::Zero { pages } => bytes.extend((pages << 1).to_le_bytes()),
-                        Run::Pages { pages, first } => {
-                            bytes.extend([pages << 1 | 1, first].map(u32::to_le_bytes).as_flattened());
-                        }
+        put_artifacts(&mut bytes, &self.artifacts, |bytes, runs| {
+            put_number(bytes, runs.len());
+            for run in runs {
+                match *run {
+                    Run::Zero { pages } => bytes.extend((pages << 1).to_le_bytes()),
+                    Run::Pages { pages, first } => {
+                        bytes.extend([pages << 1 | 1, first].map(u32::to_le_bytes).as_flattened());
                     }
                 }
             }
-        }
-        number(&mut bytes, self.provenance.len());
-        bytes.extend(self.provenance.as_bytes());
+        });
+        put_provenance(&mut bytes, &self.provenance);
         bytes
     }
 
@@ -198,23 +175,17 @@ impl Index {
         if bytes.len() > MAX_INDEX {
             return Err(format!("it is longer than {MAX_INDEX} bytes"));
         }
-        let mut rest = Cursor(bytes);
+        let mut rest = Cursor::new(bytes, "it");
         let mut index = Index { packs: packs(&mut rest)?, ..Index::default() };
         index.frames = frames(&mut rest, &index.packs)?;
         let count: u64 = index.frames.iter().map(|frame| u64::from(frame.pages)).sum();
         let size = usize::try_from(count * 16).map_err(|_| "it has too many pages")?;
         index.keys = rest.take(size, "the pages' keys")?.as_chunks().0.to_vec();
-        artifacts(&mut rest, &mut index)?;
-        let len = rest.number("the length of the provenance")? as usize;
-        if len > MAX_PROVENANCE {
-            return Err(format!("its provenance is longer than {MAX_PROVENANCE} bytes"));
-        }
-        let text = rest.take(len, "the provenance")?;
-        index.provenance = std::str::from_utf8(text).map_err(|_| "its provenance is not UTF-8")?.into();
-        match rest.0 {
-            [] => Ok(index),
-            more => Err(format!("{} bytes too many in it", more.len())),
-        }
+        let known = index.keys.len() as u64;
+        index.artifacts = take_artifacts(&mut rest, |rest, entry| runs(rest, entry.size, known))?;
+        index.provenance = take_provenance(&mut rest)?;
+        rest.end()?;
+        Ok(index)
     }
 }
 
@@ -242,7 +213,8 @@ fn frames(rest: &mut Cursor, packs: &[Pack]) -> Result<Vec<Frame>, String> {
     let count = rest.number("the number of frames")?;
     let mut frames: Vec<Frame> = Vec::new();
     for _ in 0..count {
-        let [pack, at, len, pages] = rest.numbers("a frame")?;
+        let mut number = || rest.number("a frame");
+        let (pack, at, len, pages) = (number()?, number()?, number()?, number()?);
         let frame = Frame { pack, at, len, pages, hash: rest.hash("a frame's hash")? };
         if !(1..=MAX_FRAME).contains(&len) || !(1..=FRAME_PAGES).contains(&pages) {
             return Err(format!("a frame of {len} bytes and {pages} pages"));
@@ -263,45 +235,6 @@ fn frames(rest: &mut Cursor, packs: &[Pack]) -> Result<Vec<Frame>, String> {
     match frames.last().map_or(0, |last| last.pack as usize + 1) {
         used if used == packs.len() => Ok(frames),
         used => Err(format!("{} packs, but frames in {used}", packs.len())),
-    }
-}
-
-fn artifacts(rest: &mut Cursor, index: &mut Index) -> Result<(), String> {
-    let count = rest.number("the number of artifacts")? as usize;
-    if !(1..=MAX_ARTIFACTS).contains(&count) {
-        return Err(format!("{count} artifacts, but there are 1 to {MAX_ARTIFACTS}"));
-    }
-    let mut total = 0u64;
-    for _ in 0..count {
-        let len = rest.number("the length of a manifest")? as usize;
-        let bytes = rest.take(len, "a manifest")?;
-        let manifest =
-            Manifest::from_bytes(Path::new("a manifest in it"), bytes).map_err(|e| e.to_string())?;
-        let hash = Hash::of(bytes);
-        let known = |hash: &Hash| index.artifacts.iter().any(|artifact| artifact.hash == *hash);
-        if known(&hash) {
-            return Err(format!("it has {hash} twice"));
-        }
-        if let Some(need) = manifest.needs.values().find(|need| !known(need)) {
-            return Err(format!("{hash} needs {need}, which is not before it"));
-        }
-        let mut files = Vec::new();
-        for entry in &manifest.files {
-            total = total.saturating_add(entry.size);
-            if entry.size > MAX_FILE || total > MAX_TOTAL {
-                return Err(format!("{:?} is larger than can be fetched", entry.name));
-            }
-            let runs = runs(rest, entry.size, index.keys.len() as u64);
-            files.push(runs.map_err(|reason| format!("{:?}: {reason}", entry.name))?);
-        }
-        index.artifacts.push(Entry { hash, manifest, bytes: bytes.into(), files });
-    }
-    let needed: BTreeSet<&Hash> =
-        index.artifacts.iter().flat_map(|one| one.manifest.needs.values()).collect();
-    let mut others = index.artifacts.iter().rev().skip(1);
-    match others.find(|artifact| !needed.contains(&artifact.hash)) {
-        Some(stranger) => Err(format!("nothing in it needs {}", stranger.hash)),
-        None => Ok(()),
     }
 }
 
@@ -336,35 +269,6 @@ fn runs(rest: &mut Cursor, size: u64, known: u64) -> Result<Vec<Run>, String> {
         return Err(format!("{at} pages, but {size} bytes"));
     }
     Ok(runs)
-}
-
-/// Bytes that were not read yet.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize, what: &str) -> Result<&'a [u8], String> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(|| format!("it ends within {what}"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or_else(|| format!("it ends within {what}"))?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn number(&mut self, what: &str) -> Result<u32, String> {
-        self.array(what).map(u32::from_le_bytes)
-    }
-
-    fn numbers(&mut self, what: &str) -> Result<[u32; 4], String> {
-        Ok([self.number(what)?, self.number(what)?, self.number(what)?, self.number(what)?])
-    }
-
-    fn hash(&mut self, what: &str) -> Result<Hash, String> {
-        self.array(what).map(Hash::from_bytes)
-    }
 }
 
 #[cfg(test)]

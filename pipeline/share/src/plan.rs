@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 
+use bundle::carried::{MAX_ARTIFACTS, MAX_FILE, MAX_TOTAL};
 use store::{Artifact, FileEntry, Hash, Hasher};
 
 use crate::PAGE;
 use crate::error::{Error, IoContext, Result};
-use crate::index::{
-    Entry, FRAME_PAGES, Frame, Index, Key, MAX_ARTIFACTS, MAX_FILE, MAX_TOTAL, Pack, Run, key,
-};
+use crate::index::{Entry, FRAME_PAGES, Frame, Index, Key, Pack, Run, key};
 
 /// What stands for a page of zeros.
 const ZERO: u32 = u32::MAX;

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use bundle::carried::MAX_PROVENANCE;
 use bundle::{SigningKey, in_order, threads, with_needs};
 use store::{Artifact, Hash};
 use zstd::bulk::Compressor;
 
 use crate::error::{Error, IoContext, Result};
-use crate::index::{Frame, MAX_INDEX, MAX_PACKS, MAX_PROVENANCE, Pack};
+use crate::index::{Frame, MAX_INDEX, MAX_PACKS, Pack};
 use crate::plan::Plan;
 use crate::remote::{Remote, Target};
 use crate::sealed::seal;
@@ -79,7 +80,7 @@ impl Push<'_> {
         if plan.index.packs.len() > MAX_PACKS || plan.index.encode().len() > MAX_INDEX {
             return Err(too_large("its pages lie too scattered to be pushed"));
         }
-        let (sealed, root) = seal(&plan.index, self.key);
+        let (sealed, root) = seal(&plan.index, self.key).at(self.artifact.dir())?;
         pushed.root = root;
         pushed.sent += sealed.len() as u64;
         target.publish(self.artifact.hash(), self.name, sealed, &plan.index.packs)?;

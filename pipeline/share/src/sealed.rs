@@ -1,5 +1,7 @@
 //! An index as a remote has it: compressed, behind what pins it, and signed.
 
+use std::io;
+
 use bundle::{MAX_SIGNATURE, Signed, SigningKey, TrustedKey};
 use store::Hash;
 use zstd::bulk::{Compressor, Decompressor};
@@ -30,15 +32,18 @@ pub struct Sealed {
 }
 
 /// The bytes of an index for a remote, and its root.
-pub(crate) fn seal(index: &Index, key: Option<&SigningKey>) -> (Vec<u8>, Hash) {
+///
+/// # Errors
+/// If there is no memory to compress it.
+pub(crate) fn seal(index: &Index, key: Option<&SigningKey>) -> io::Result<(Vec<u8>, Hash)> {
     let bytes = index.encode();
     let root = Hash::of(&bytes);
     let signature = key.map_or(String::new(), |key| key.sign("an index", &format!("{SIGNED} {root}")));
-    let compressed = Compressor::new(LEVEL).and_then(|mut tool| tool.compress(&bytes)).unwrap_or_default();
+    let compressed = Compressor::new(LEVEL)?.compress(&bytes)?;
     let numbers = [VERSION, bytes.len() as u32, compressed.len() as u32, signature.len() as u32];
     let numbers = numbers.map(u32::to_le_bytes);
     let sealed = [&MAGIC[..], numbers.as_flattened(), root.as_bytes(), signature.as_bytes(), &compressed];
-    (sealed.concat(), root)
+    Ok((sealed.concat(), root))
 }
 
 impl Sealed {

@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
-use store::{FileEntry, Kind};
+use store::{FileEntry, Kind, Manifest};
 
 use super::*;
+use crate::carried::{MAX_ARTIFACTS, MAX_FILE};
 
 const ZERO: Hash = Hash::from_bytes([0; 32]);
 
@@ -114,7 +115,7 @@ fn sizes_that_no_machine_has_are_refused() {
     };
     assert!(sizes(&[MAX_FILE, MAX_FILE]).is_ok());
     for wrong in [&[MAX_FILE + P][..], &[u64::MAX], &[MAX_FILE, MAX_FILE, P], &[u64::MAX, u64::MAX, 2]] {
-        assert!(sizes(wrong).unwrap_err().contains("larger than a bundle"), "{wrong:?}");
+        assert!(sizes(wrong).unwrap_err().contains("larger than can be carried"), "{wrong:?}");
     }
 }
 
@@ -128,7 +129,7 @@ fn artifacts_come_once_after_what_they_need_and_none_is_a_stranger() {
     assert!(decoded(vec![disk.clone(), disk.clone(), base.clone()]).unwrap_err().contains("twice"));
     let (other, base) = (artifact(&[0], &[], &[&[]]), artifact(&[P], &[disk.hash], &[&[zero(1)]]));
     assert!(decoded(vec![disk, other, base]).unwrap_err().contains("nothing in it needs"));
-    let many = (0..=MAX_ARTIFACTS.into()).map(|size| artifact(&[size], &[], &[&[stored(1)]])).collect();
+    let many = (0..=MAX_ARTIFACTS as u64).map(|size| artifact(&[size], &[], &[&[stored(1)]])).collect();
     assert!(decoded(many).unwrap_err().contains("65 artifacts"));
 }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use store::{Hash, Store};
 
+use crate::place::*;
 use crate::samples::*;
 
 /// Where the head begins, and the frames.

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use bundle::{Bundle, CHUNK_PAGES};
+use bundle::{Bundle, CHUNK_PAGES, PAGE};
 use proptest::prelude::*;
 use store::Store;
 
+use crate::place::*;
 use crate::samples::*;
 
 #[test]

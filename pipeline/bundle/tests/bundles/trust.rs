@@ -4,6 +4,7 @@ use std::fs;
 
 use bundle::{Bundle, Error, KeyPair, Pack, SigningKey, TrustedKey};
 
+use crate::place::*;
 use crate::samples::*;
 
 fn keys(place: &Place, name: &str) -> (SigningKey, TrustedKey) {

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 use serde_json::json;
-use store::{FileEntry, Kind};
+use store::{FileEntry, Kind, Manifest};
 
 use super::*;
 

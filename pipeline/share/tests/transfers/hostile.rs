@@ -8,7 +8,8 @@ use proptest::test_runner::{Config, TestRunner};
 use share::{Error, Index, Remote};
 use store::Hash;
 
-use crate::samples::{Place, base, contents, pull, push};
+use crate::place::{Place, base, contents};
+use crate::samples::{pull, push};
 
 /// What is done to an index.
 type Change<'a> = &'a dyn Fn(&mut Index);

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use share::{Index, Remote};
 
-use crate::samples::{Place, base, contents, next_base, page, pages, pull, push};
+use crate::place::{Place, base, contents, page, pages};
+use crate::samples::{next_base, pull, push};
 
 /// All files of a directory, by their paths in it.
 fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -2,7 +2,8 @@
 
 use share::{Error, Remote};
 
-use crate::samples::{Place, base, contents, next_base, pull, push};
+use crate::place::{Place, base, contents};
+use crate::samples::{next_base, pull, push};
 use crate::server::{Manner, Server};
 
 #[test]
