@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use store::{Hash, Store};
+use store::{Artifact, Hash, Store};
 
 use crate::capture;
 use crate::error::{Error, IoContext, Result};
@@ -139,6 +139,14 @@ impl Provenance {
     pub fn recorded(store: &Store, artifact: &Hash) -> Result<String> {
         let bytes = store.provenance(artifact, MAX_BYTES)?.unwrap_or_default();
         Ok(String::from_utf8(bytes).unwrap_or_default())
+    }
+
+    /// The same, in the store that the artifact lies in; empty, too, if it lies alone.
+    pub fn recorded_beside(artifact: &Artifact) -> Result<String> {
+        match artifact.dir().parent().map(Store::existing) {
+            Some(Ok(store)) => Provenance::recorded(&store, artifact.hash()),
+            _ => Ok(String::new()),
+        }
     }
 
     /// The paths of the files, of which there may be anything, but no character that moves a terminal's cursor.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use bundle::{Pack, SigningKey};
 use serde_json::json;
-use store::Store;
 
 use super::store_option::StoreOption;
 use crate::error::Result;
@@ -42,11 +41,7 @@ impl Args {
         let key = self.sign.as_deref().map(SigningKey::read).transpose()?;
         let artifact = self.store.find(&self.artifact)?;
         let _hold = artifact.hold()?;
-        // An artifact lies in its store, or alone.
-        let provenance = match artifact.dir().parent().map(Store::existing) {
-            Some(Ok(store)) => Provenance::recorded(&store, artifact.hash())?,
-            _ => String::new(),
-        };
+        let provenance = Provenance::recorded_beside(&artifact)?;
         if provenance.is_empty() {
             reporter.line("how it was made is not known here, so nobody can check it by building it again");
         }

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
-use bundle::TrustedKey;
 use runner::bundled::check_state;
 use runner::snapshot::{MAX_STATE, STATE_FILE};
 use serde_json::json;
 use share::{Pull, Remote};
 use store::Kind;
 
-use super::arrived::{name_arrived, trusted_key};
+use super::arrived::ArrivalOptions;
 use super::store_option::StoreOption;
 use crate::error::Result;
-use crate::provenance::Provenance;
 use crate::reporter::{Reporter, bytes};
 
 /// Fetch an artifact and all that it needs into a store, and print its path
@@ -28,12 +26,8 @@ pub(super) struct Args {
     remote: String,
     #[command(flatten)]
     store: StoreOption,
-    /// Refuse the artifact unless one of these keys signed it: a public key's file, or the key itself
-    #[arg(long, value_name = "PUBKEY", value_parser = trusted_key)]
-    trust: Vec<TrustedKey>,
-    /// What to call the artifact in the store [default: its recipe's name, unless that leads to another one]
-    #[arg(long)]
-    name: Option<String>,
+    #[command(flatten)]
+    arrival: ArrivalOptions,
     /// As JSON
     ///
     /// An object with the artifact's `path`, the hash of the `artifact`, the `root` of its index, the `name` that leads to it or
@@ -48,12 +42,8 @@ impl Args {
         let reporter = Reporter::new();
         let remote = Remote::parse(&self.remote)?;
         let pull = Pull::begin(&remote, &self.artifact)?;
-        match (&*self.trust, pull.sealed().signer()) {
-            ([], None) => {}
-            ([], Some(signer)) => reporter.line(format!(
-                "it says that it is signed by key {signer}, which was not checked: --trust does it"
-            )),
-            (keys, _) => pull.sealed().trusted_by(keys)?,
+        if let Some(keys) = self.arrival.keys(pull.sealed().signer(), reporter) {
+            pull.sealed().trusted_by(keys)?;
         }
         let main = pull.main();
         if main.manifest.kind == Kind::WarmBase {
@@ -64,11 +54,7 @@ impl Args {
         let pulled = pull.fetch(&store, &mut |done, total| bar.progress(done, total))?;
         drop(bar);
         let (hash, sealed) = (pulled.artifact.hash(), pull.sealed());
-        // What this store knows itself counts more than what came along.
-        if Provenance::recorded(&store, hash)?.is_empty() && !sealed.index.provenance.is_empty() {
-            store.set_provenance(hash, sealed.index.provenance.as_bytes())?;
-        }
-        let name = name_arrived(&store, hash, &main.manifest, self.name.as_deref(), reporter)?;
+        let name = self.arrival.settle(&store, hash, &main.manifest, &sealed.index.provenance, reporter)?;
         if self.json {
             let text = json!({
                 "path": store.path_of(hash),
@@ -78,7 +64,7 @@ impl Args {
                 "new": pulled.new,
                 "bytes_fetched": pulled.fetched,
                 "bytes_there": pulled.whole,
-                "trusted": !self.trust.is_empty(),
+                "trusted": !self.arrival.trust.is_empty(),
             });
             println!("{text:#}");
         } else {

@@ -52,10 +52,7 @@ impl Args {
                 self.say(&artifact, None);
                 return Ok(());
             }
-            let provenance = match artifact.dir().parent().map(Store::existing) {
-                Some(Ok(store)) => Provenance::recorded(&store, artifact.hash())?,
-                _ => String::new(),
-            };
+            let provenance = Provenance::recorded_beside(&artifact)?;
             return self.compare(&artifact, &provenance, &self.store.open(path)?, reporter);
         }
         let bundle = Bundle::open(path)?;
