@@ -27,14 +27,11 @@ impl Finding {
 /// Looks at this host and this program.
 #[cfg(not(all(any(target_os = "macos", target_os = "linux"), target_arch = "aarch64")))]
 pub fn examine() -> Vec<Finding> {
-    vec![
-        Finding::well(format!(
-            "this is {} on {}: Hypervisor.framework is for macOS on Apple silicon, KVM for Linux on arm64",
-            std::env::consts::OS,
-            std::env::consts::ARCH
-        )),
-        Finding::well("guests run in software, which needs nothing of the host"),
-    ]
+    vec![Finding::well(format!(
+        "this is {} on {}, where guests run in software: Hypervisor.framework is for macOS on Apple silicon, KVM for arm64 Linux",
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    ))]
 }
 
 #[cfg(all(target_os = "macos", target_arch = "aarch64"))]

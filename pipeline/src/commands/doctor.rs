@@ -76,7 +76,7 @@ impl Args {
         findings.push(store(&self.store.dir(self.recipe.as_deref().unwrap_or(Path::new(".")))));
         findings.extend(kernel(builds_kernel));
         findings.push(display(env::var_os("DISPLAY"), env::var_os("WAYLAND_DISPLAY")));
-        findings.push(engine());
+        findings.extend(engines());
         match self.json {
             true => {
                 let ok = findings.iter().all(|finding| finding.state != State::Missing);
@@ -183,10 +183,18 @@ fn display(x11: Option<OsString>, wayland: Option<OsString>) -> Finding {
     Finding { part: "display", name: "window".into(), state, detail, remedy }
 }
 
-/// What runs guests.
-fn engine() -> Finding {
+/// What runs guests: the soft engine everywhere, and what the host has of its own, which can be done without.
+fn engines() -> Vec<Finding> {
     let detail = "AArch64 in software, which builds, captures and shows on every host".to_owned();
-    Finding { part: "engines", name: "soft".into(), state: State::Ok, detail, remedy: None }
+    let soft = Finding { part: "engines", name: "soft".into(), state: State::Ok, detail, remedy: None };
+    let own = runner::doctor::examine().into_iter().map(|found| Finding {
+        part: "engines",
+        name: "host".into(),
+        state: if found.remedy.is_none() { State::Ok } else { State::Absent },
+        detail: found.what,
+        remedy: found.remedy.map(str::to_owned),
+    });
+    std::iter::once(soft).chain(own).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::process::Output;
 use serde_json::Value;
 use store::Artifact;
 
-use crate::programs::{built, copy_tree, link_tree, lock, run, samovar, succeeded, workspace};
+use crate::programs::{built, copy_tree, link_tree, lock, run, runner, samovar, succeeded, workspace};
 
 /// Commands without `--json`: what they print is for other programs as it is, or they show a guest.
 const WITHOUT: [&str; 5] = ["run", "schema", "completions", "man", "help"];
@@ -287,6 +287,11 @@ fn what_is_said_of_the_host_is_so() {
         all.iter().find(|one| one["name"] == name).unwrap()["state"].clone()
     };
     assert_eq!((state("store"), state("soft")), ("ok".into(), "ok".into()));
+    // The runner's own speaks of engines alone, in the same words.
+    let output = run(runner().args(["doctor", "--json"]));
+    let own: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(own["ok"].as_bool(), Some(output.status.success()));
+    assert!(own["findings"].as_array().unwrap().iter().all(|one| one["detail"].is_string()), "{own}");
     // A store that cannot be is missing, and that is what the exit code says.
     let output = desk.run("doctor --store /proc/none --json");
     assert_eq!(output.status.code(), Some(7));

@@ -28,7 +28,7 @@ enum Command {
     /// Boot an arm64 kernel with its serial console on the terminal
     Boot(boot::Args),
     /// See whether this host lets guests run at full speed, and say what to type if not
-    Doctor,
+    Doctor(doctor::Args),
 }
 
 /// Runs the command. `clock` started with the process.
@@ -39,7 +39,7 @@ pub fn run(cli: Cli, clock: Stopwatch) -> Result<(), Failure> {
     match cli.command {
         Command::Restore(args) => restore::run(args, clock),
         Command::Boot(args) => boot::run(args, clock),
-        Command::Doctor => doctor::run(),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }
 
@@ -49,7 +49,7 @@ impl Cli {
     fn into_restore(self) -> Option<restore::Args> {
         match self.command {
             Command::Restore(args) => Some(args),
-            Command::Boot(_) | Command::Doctor => None,
+            Command::Boot(_) | Command::Doctor(_) => None,
         }
     }
 }
