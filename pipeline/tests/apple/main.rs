@@ -11,8 +11,15 @@ mod picture;
 #[path = "../end_to_end/programs.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod programs;
+#[path = "../../../runner/tests/common/tea.rs"]
+mod tea;
 
+use std::collections::BTreeSet;
+use std::env;
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
 use engine_hvf::HvfEngine;
@@ -29,16 +36,14 @@ use runner::live::{self, Live, LiveError};
 use runner::picture::{self as pictures, Frame};
 use runner::report::Stopwatch;
 use runner::restore::{self, wall_seconds};
-use runner::session::{Command, Guest, Handle, Progress};
+use runner::session::{Command, Guest, Handle};
 use runner::snapshot::{MEMORY_FILE, STATE_FILE, Snapshot};
 use runner::{memory_image, player, script};
 use store::Artifact;
 
 use picture::Picture;
 use programs::built;
-
-/// Linux's codes of the keys of `tea` and Enter (`input-event-codes.h`).
-const TEA: [u16; 4] = [20, 18, 30, 28];
+use tea::type_tea;
 
 /// A machine on the engine for Apple silicon.
 fn on_the_stand_in(machine: Machine) -> Result<Drive, LiveError> {
@@ -134,34 +139,68 @@ fn living(
     Live::restored(drive(machine).unwrap(), state, Box::new(entropy)).unwrap()
 }
 
-/// Types `tea`, and runs until the guest has said so and its screen has changed.
-fn type_tea(live: &mut Live) -> Frame {
-    for key in TEA {
-        for pressed in [true, false] {
-            live.key(key, pressed);
-            run_for(live, Duration::from_millis(30));
-        }
+/// How many copies are poured at once.
+const COPIES: usize = 3;
+
+/// Tell a process that it is to show a copy of this base, and which one.
+const BASE: &str = "SAMOVAR_STAND_IN_BASE";
+const NUMBER: &str = "SAMOVAR_STAND_IN_NUMBER";
+
+/// Several lives at once, each in a process of its own, as `runner restore -n` has them: macOS gives a process one virtual
+/// machine.
+#[test]
+fn a_base_is_fanned_out() {
+    let mut copies: Vec<_> = (0..COPIES)
+        .map(|number| {
+            let mut process = process::Command::new(env::current_exe().unwrap());
+            process.args(["--exact", "one_of_several_copies", "--ignored", "--nocapture"]);
+            process.env(BASE, built()).env(NUMBER, number.to_string());
+            process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let mut told: Vec<_> =
+        copies.iter_mut().map(|copy| BufReader::new(copy.stdout.take().unwrap())).collect();
+    let mut word = |number: usize, mark: &str| {
+        let lines = told[number].by_ref().lines().map(Result::unwrap);
+        let found = lines.filter_map(|line| Some(line.split_once(mark)?.1.to_owned())).next();
+        found.unwrap_or_else(|| panic!("copy {number} ended before it said {mark:?}"))
+    };
+    // All are there before one of them goes on.
+    (0..COPIES).for_each(|number| drop(word(number, "copy: restored")));
+    for copy in &mut copies {
+        copy.stdin.take().unwrap().write_all(b"go on\n").unwrap();
     }
-    let mut said = Vec::new();
-    let start = Instant::now();
-    while !String::from_utf8_lossy(&said).contains("hello: tea") {
-        assert!(start.elapsed() < Duration::from_secs(120), "{}", String::from_utf8_lossy(&said));
-        run_for(live, Duration::from_millis(10));
-        said.extend(live.take_console());
+    let random: BTreeSet<String> = (0..COPIES).map(|number| word(number, "copy: random = ")).collect();
+    assert_eq!(random.len(), COPIES, "each has a life of its own: {random:?}");
+    for copy in &mut copies {
+        assert!(copy.wait().unwrap().success());
     }
-    run_for(live, Duration::from_millis(700));
-    live.screen().unwrap()
 }
 
-fn run_for(live: &mut Live, time: Duration) {
-    let start = Instant::now();
-    while start.elapsed() < time {
-        match live.run(Duration::from_millis(5)).unwrap() {
-            Progress::Running => {}
-            Progress::Idle(_) => std::thread::sleep(Duration::from_millis(2)),
-            end => panic!("{end:?}"),
-        }
-    }
+#[test]
+#[ignore = "is one of the processes of `a_base_is_fanned_out`"]
+fn one_of_several_copies() {
+    let base = PathBuf::from(env::var_os(BASE).expect("a base"));
+    let number = env::var(NUMBER).unwrap();
+    let captured = Picture::read(&base.join("screen.png"));
+    let restored = restore::restore_on(&base, on_the_stand_in, None, Stopwatch::start()).unwrap();
+    let session = &restored.session;
+    assert!(read_picture(&session.frame().0) == captured, "the first frame is the captured one");
+    println!("copy: restored");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    session.send(Command::Start);
+    play(
+        session,
+        &format!("type tea {number}\nkey enter\nwait-console hello: tea {number}\nwait-frame 300ms"),
+    );
+    assert!(!captured.rows_that_differ(&read_picture(&session.frame().0)).is_empty());
+    play(session, "type random\nkey enter\nwait-console hello: random = \nwait-frame 300ms");
+    let lines = session.look(|state| state.console.last_lines());
+    let random = lines.iter().find_map(|line| line.split_once("hello: random = ")).expect("a line").1;
+    println!("copy: random = {random}");
+    session.send(Command::Quit);
+    session.wait_for_end();
+    restored.running.join();
 }
 
 #[test]
