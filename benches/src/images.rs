@@ -27,6 +27,9 @@ use crate::{
 };
 use mirror::Mirror;
 
+/// What is wrong, most of the time.
+const NO_EXCLUDE: &str = "apt takes no package out: a recipe that has an `exclude` cannot be measured, benches/whole-firefox.toml can";
+
 /// No-op builds in one run: one is over too soon to say much.
 const IDLE_BUILDS: u32 = 10;
 
@@ -174,7 +177,7 @@ impl<'a> Bench<'a> {
             of_one(&ours, &theirs),
             of_one(&theirs, &ours)
         );
-        Err(Failure::new(Status::Other, what))
+        Err(Failure::new(Status::Other, what).hint(NO_EXCLUDE))
     }
 
     /// Each thing once, ours and theirs in turn.
@@ -360,7 +363,7 @@ fn finish(mut command: Command, name: &str) -> Result<Output, Failure> {
         return Ok(output);
     }
     let what = format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Err(Failure::new(Status::Other, what))
+    Err(Failure::new(Status::Other, what).hint(NO_EXCLUDE))
 }
 
 /// Seconds from its start to its end.

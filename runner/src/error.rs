@@ -35,7 +35,8 @@ impl Status {
     /// What can be done about a failure that says nothing of its own.
     fn hint(self) -> &'static str {
         match self {
-            Status::Other | Status::GuestPanic | Status::EngineStopped | Status::DeviceFault => {
+            Status::Other => "try it again; if it happens each time, it is a fault of this program",
+            Status::GuestPanic | Status::EngineStopped | Status::DeviceFault => {
                 "try it again, and look at the guest's console: --console FILE keeps it"
             }
             Status::Usage => "`--help` has all options",
