@@ -1,6 +1,7 @@
 //! The images of root file systems: the same bytes whoever builds them and wherever, and in them, by the word of Linux
 //! and of `ext4-view`, what went in.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -88,6 +89,15 @@ fn a_guest_finds_in_the_image_what_went_in() {
     check(&image, &tree_of(&recipe, lock(), &built().parent().unwrap().join("cache"), spool.path()));
 }
 
+/// The key, by the lock beside a recipe, of the step that makes its root file system: steps of one key make one artifact.
+fn key_of(recipe: &str) -> String {
+    let output = run(samovar().current_dir(workspace()).args(["tree", recipe, "--json"]));
+    succeeded(&output);
+    let steps: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let step = steps.iter().find(|step| step["step"] == "rootfs").unwrap();
+    step["key"].as_str().unwrap().to_owned()
+}
+
 /// Every other recipe's: here, and elsewhere ([`Elsewhere`]).
 ///
 /// `cargo test -p samovar --test end_to_end -- --ignored every_image` takes some ten minutes, and fetches hundreds of
@@ -101,12 +111,19 @@ fn every_image_is_the_same_elsewhere_and_holds_what_went_in() {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
-    recipes.sort();
+    // A kernel from source takes long to build, and its root file system may be that of a recipe with a ready one.
+    recipes
+        .sort_by_key(|path| (RecipeFile::read(path).unwrap().recipe.kernel.source.is_some(), path.clone()));
     assert!(recipes.len() > 4, "{recipes:?}");
+    let mut checked = HashSet::new();
     let mut cache = built().parent().unwrap().join("cache");
     for recipe in recipes {
         let name = format!("recipes/{}", recipe.file_name().unwrap().display());
         eprintln!("{name}");
+        if !checked.insert(key_of(&name)) {
+            eprintln!("it is made by the step that made another's");
+            continue;
+        }
         let store = here.join("store");
         if store.exists() {
             fs::remove_dir_all(&store).unwrap();
