@@ -5,11 +5,10 @@ mod mirror;
 
 use std::{
     collections::BTreeMap,
-    env,
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::Command,
     time::Instant,
 };
 
@@ -22,12 +21,13 @@ use store::Store;
 
 use crate::{
     host, host_failure,
+    programs::{allocated, emptied, finish, samovar, timed, version},
     stats::Samples,
     table::{Pair, row},
 };
 use mirror::Mirror;
 
-/// What is wrong, most of the time.
+/// What is wrong when apt and a lock do not agree, most of the time.
 const NO_EXCLUDE: &str = "apt takes no package out: a recipe that has an `exclude` cannot be measured, benches/whole-firefox.toml can";
 
 /// No-op builds in one run: one is over too soon to say much.
@@ -111,13 +111,7 @@ pub fn measure(recipe: &Path, runs: u32, work: &Path, say: fn(&str)) -> Result<S
 impl<'a> Bench<'a> {
     /// Locks and builds the recipe once from the real mirror, and makes a mirror on this host of what that took.
     fn prepare(recipe: &'a Path, work: &'a Path, say: fn(&str)) -> Result<Self, Failure> {
-        let samovar = env::current_exe()
-            .map_err(|error| host_failure("can't find this program", &error))?
-            .with_file_name("samovar");
-        if !samovar.is_file() {
-            let what = format!("there is no samovar at {}", samovar.display());
-            return Err(Failure::new(Status::Usage, what).hint("cargo build --release -p samovar"));
-        }
+        let samovar = samovar()?;
         let file = RecipeFile::read(recipe).map_err(|error| refused(&error))?;
         let (seed, lock) = (work.join("seed"), work.join("recipe.lock"));
         say("fetch the packages");
@@ -151,7 +145,7 @@ impl<'a> Bench<'a> {
         let mut command = self.mmdebstrap(false);
         // The packages stay where apt has put them.
         command.arg("--skip=cleanup/apt");
-        finish(command, "mmdebstrap")?;
+        finish(command, "mmdebstrap").map_err(|failure| failure.hint(NO_EXCLUDE))?;
         let archives = self.tree().join("var/cache/apt/archives");
         let names: Vec<String> = fs::read_dir(&archives)
             .map_err(|error| host_failure("can't see what apt has fetched", &error))?
@@ -342,47 +336,6 @@ fn archived(file: &str) -> Option<(&str, &str)> {
     parts.next().is_none().then_some((name, version))
 }
 
-/// The first line of what a program says of its version.
-fn version(program: &str, option: &str, package: &str) -> Result<String, Failure> {
-    let output = Command::new(program).arg(option).stdin(Stdio::null()).output().map_err(|error| {
-        host_failure(&format!("can't run {program}"), &error)
-            .hint(format!("install Debian's package {package}; root has it in the search path"))
-    })?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().next().unwrap_or(program).trim().to_owned())
-}
-
-/// Runs it to its end.
-fn finish(mut command: Command, name: &str) -> Result<Output, Failure> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| host_failure(&format!("can't run {name}"), &error))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let what = format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Err(Failure::new(Status::Other, what).hint(NO_EXCLUDE))
-}
-
-/// Seconds from its start to its end.
-fn timed(command: Command, name: &str) -> Result<f64, Failure> {
-    let started = Instant::now();
-    finish(command, name)?;
-    Ok(started.elapsed().as_secs_f64())
-}
-
-/// Makes `dir` empty.
-fn emptied(dir: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| host_failure(&format!("can't empty {}", dir.display()), &error);
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    fs::create_dir_all(dir).map_err(failed)
-}
-
 /// Makes `to`, with the files of `from`.
 fn hard_links(from: &Path, to: &Path) -> Result<(), Failure> {
     let links = || {
@@ -394,14 +347,6 @@ fn hard_links(from: &Path, to: &Path) -> Result<(), Failure> {
         Ok(())
     };
     links().map_err(|error: io::Error| host_failure(&format!("can't fill {}", to.display()), &error))
-}
-
-/// Bytes of disk that a file takes.
-fn allocated(path: &Path) -> Result<u64, Failure> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = fs::metadata(path)
-        .map_err(|error| host_failure(&format!("can't read {}", path.display()), &error))?;
-    Ok(meta.blocks() * 512)
 }
 
 fn refused(error: &dyn std::fmt::Display) -> Failure {

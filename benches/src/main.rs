@@ -8,8 +8,10 @@ mod host;
 mod images;
 mod ours;
 mod process;
+mod programs;
 mod qemu;
 mod qmp;
+mod sharing;
 mod stats;
 mod table;
 mod work;
@@ -32,7 +34,7 @@ use qemu::Qemu;
 use stats::Samples;
 use table::{Head, Pair, Restores, Results};
 
-/// Measure a warm base's guest on the runner and on QEMU, or the building of an image
+/// Measure a warm base's guest on the runner and on QEMU, the building of an image, or the sharing of an artifact
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Cli {
@@ -47,6 +49,10 @@ struct Cli {
     /// Measure what it takes to build this recipe's root file system, beside mmdebstrap, dpkg-deb and mke2fs
     #[arg(long, value_name = "RECIPE", conflicts_with = "work")]
     images: Option<PathBuf>,
+
+    /// Measure packing, unpacking, checking and pulling the artifact instead, beside tar, zstd, sha256sum and cp
+    #[arg(long, conflicts_with_all = ["work", "images"])]
+    sharing: bool,
 
     /// How often each thing is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -94,6 +100,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let work = tempfile::tempdir().map_err(|error| host_failure("can't make a directory", &error))?;
     let text = match (&cli.images, &cli.artifact) {
         (Some(recipe), _) => images::measure(recipe, cli.runs, work.path(), say)?,
+        (None, Some(artifact)) if cli.sharing => sharing::measure(artifact, cli.runs, work.path(), say)?,
         (None, Some(artifact)) => measure_guest(cli, artifact, work.path())?,
         (None, None) => return Err(Failure::new(Status::Usage, "neither an artifact nor a recipe is named")),
     };
