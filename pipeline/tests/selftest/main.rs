@@ -182,7 +182,7 @@ fn two_captures_after_the_tests_have_the_same_bytes() {
             let text = fs::read_to_string(&recipe).unwrap();
             let all = "samovar.tests=gcc,gdb,sqlite,openssl,node,python,stress,hold";
             assert!(text.contains(all));
-            fs::write(&recipe, text.replace(all, "samovar.tests=gcc,gdb,sqlite,hold")).unwrap();
+            fs::write(&recipe, text.replace(all, "samovar.tests=sqlite,hold")).unwrap();
         }
         copy_tree(&packages, &root.join("store/cache"));
         let mut command = samovar();
