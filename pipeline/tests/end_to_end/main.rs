@@ -22,6 +22,7 @@ mod mounted;
 mod picture;
 mod places;
 mod programs;
+mod registry;
 #[path = "../../share/tests/transfers/server.rs"]
 #[allow(dead_code, reason = "the tests of the crate use all of it")]
 mod server;

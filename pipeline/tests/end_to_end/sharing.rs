@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use store::{Artifact, Store};
 
 use crate::bundles::{refused, sound, text};
-use crate::programs::{PATIENCE, built, copy_tree, run, runner, samovar, tool};
+use crate::programs::{built, copy_tree, run, runner, samovar};
+use crate::registry::Registry;
 use crate::server::{Manner, Server};
 
 fn push(artifact: &Path, remote: &str, more: &[&str]) -> Output {
@@ -59,46 +59,6 @@ fn next_version(dir: &Path) -> PathBuf {
     }
     let (needs, meta) = (base.manifest().needs.clone(), base.manifest().meta.clone());
     staging.commit(base.kind(), needs, meta).unwrap().dir().into()
-}
-
-/// Debian's registry on a port of this machine, for as long as this value lives.
-struct Registry {
-    child: Child,
-    port: u16,
-}
-
-impl Registry {
-    fn start(dir: &Path) -> Registry {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = dir.join("registry.yml");
-        let storage = dir.join("registry");
-        let text = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            storage.display()
-        );
-        fs::write(&config, text).unwrap();
-        let mut command = tool("docker-registry", "docker-registry");
-        command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.env("OTEL_TRACES_EXPORTER", "none").spawn().unwrap();
-        let registry = Registry { child, port };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "the registry does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        registry
-    }
-
-    fn remote(&self) -> String {
-        format!("oci://127.0.0.1:{}/team/bases", self.port)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

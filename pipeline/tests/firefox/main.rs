@@ -13,7 +13,13 @@ mod picture;
 #[path = "../end_to_end/programs.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod programs;
+#[path = "../end_to_end/registry.rs"]
+mod registry;
 mod resets;
+#[path = "../../share/tests/transfers/server.rs"]
+#[allow(dead_code, reason = "the tests of the crate use all of it")]
+mod server;
+mod sharing;
 mod window;
 
 use std::env;
