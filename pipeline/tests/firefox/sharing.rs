@@ -54,7 +54,7 @@ fn seen(dir: &Path, restored: &Path, store: &Path) -> Picture {
     Picture::read(&picture)
 }
 
-/// `cargo test -p samovar --test firefox -- --ignored sharing` takes some ten minutes.
+/// `cargo test -p samovar --test firefox -- --ignored sharing` takes three minutes, and five more for the second base.
 #[test]
 #[ignore = "builds a second base, and moves gigabytes"]
 fn the_base_and_the_next_version_go_to_others() {
