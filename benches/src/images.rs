@@ -23,7 +23,7 @@ use crate::{
     host, host_failure,
     programs::{allocated, emptied, finish, samovar, timed, version},
     stats::Samples,
-    table::{Pair, row},
+    table::{Pair, columns, conditions, row},
 };
 use mirror::Mirror;
 
@@ -297,21 +297,15 @@ impl Results {
         page: &mut String,
     ) -> std::fmt::Result {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        writeln!(page, "| | |\n|---|---|")?;
-        writeln!(page, "| host | {} |", host::describe())?;
-        writeln!(
-            page,
-            "| packages | the root file system of {}: {}, {:.0} MiB |",
+        let packages = format!(
+            "the root file system of {}: {}, {:.0} MiB",
             subject.recipe,
             subject.packages,
             mib(subject.size)
-        )?;
-        writeln!(page, "| beside | {} |", peers.join("; "))?;
-        let [before, after] = load.map(|load| load.map_or("unknown".into(), |load| format!("{load:.2}")));
-        writeln!(page, "| host's load average (1 min) | {before} before, {after} after |")?;
-        writeln!(page, "| runs of each | {runs} |\n")?;
-        writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to the peer's.\n")?;
-        writeln!(page, "| what | ours | peer | ratio |\n|---|---|---|---|")?;
+        );
+        let rows = [("host", &*host::describe()), ("packages", &packages), ("beside", &peers.join("; "))];
+        conditions(page, &rows, load, runs)?;
+        columns(page, "the peer")?;
         let mut pair = |what: &str, pair: &Pair| row(page, what, &pair.ours, Some(&pair.peer), 2);
         pair("choose the packages, lists fetched, s (`mmdebstrap --simulate`)", &self.lock)?;
         pair("fetch, unpack, image, s (`mmdebstrap --variant=extract`, `mke2fs -d`)", &self.all)?;

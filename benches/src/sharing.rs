@@ -14,7 +14,7 @@ use crate::{
     host, host_failure,
     programs::{allocated, emptied, finish, samovar, timed, version},
     stats::Samples,
-    table::{Pair, row},
+    table::{Pair, columns, conditions, row},
 };
 
 /// Levels of zstd beside which a bundle is put: its own default, and one for what is sent more often than it is made.
@@ -211,16 +211,11 @@ impl Results {
         page: &mut String,
     ) -> std::fmt::Result {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        writeln!(page, "| | |\n|---|---|")?;
-        writeln!(page, "| host | {} |", host::describe())?;
         let (files, blocks) = (mib(sizes.files), mib(sizes.blocks));
-        writeln!(page, "| files | {files:.0} MiB, of which {blocks:.0} MiB are no holes |")?;
-        writeln!(page, "| beside | {} |", peers.join("; "))?;
-        let [before, after] = load.map(|load| load.map_or("unknown".into(), |load| format!("{load:.2}")));
-        writeln!(page, "| host's load average (1 min) | {before} before, {after} after |")?;
-        writeln!(page, "| runs of each | {runs} |\n")?;
-        writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to the peer's.\n")?;
-        writeln!(page, "| what | ours | peer | ratio |\n|---|---|---|---|")?;
+        let files = format!("{files:.0} MiB, of which {blocks:.0} MiB are no holes");
+        let rows = [("host", &*host::describe()), ("files", &files), ("beside", &peers.join("; "))];
+        conditions(page, &rows, load, runs)?;
+        columns(page, "the peer")?;
         let mut pair = |what: &str, pair: &Pair| row(page, what, &pair.ours, Some(&pair.peer), 2);
         for (level, (pack, unpack)) in LEVELS.into_iter().zip(self.pack.iter().zip(&self.unpack)) {
             pair(&format!("pack, s (`tar --sparse`, `zstd -T2 -{level}`)"), pack)?;

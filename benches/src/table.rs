@@ -29,15 +29,33 @@ pub struct Head {
 impl Head {
     /// Writes it as a table.
     pub(crate) fn write(&self, page: &mut String) -> std::fmt::Result {
-        writeln!(page, "| | |\n|---|---|")?;
-        writeln!(page, "| host | {} |", self.host)?;
-        writeln!(page, "| guest | {}, {} vCPUs, `{}` |", self.kernel, self.cpus, self.command_line)?;
-        writeln!(page, "| beside | {}, TCG with a thread for each vCPU |", self.qemu)?;
-        let [before, after] =
-            self.load.map(|load| load.map_or("unknown".into(), |load| format!("{load:.2}")));
-        writeln!(page, "| host's load average (1 min) | {before} before, {after} after |")?;
-        writeln!(page, "| runs of each | {} |\n", self.runs)
+        let guest = format!("{}, {} vCPUs, `{}`", self.kernel, self.cpus, self.command_line);
+        let beside = format!("{}, TCG with a thread for each vCPU", self.qemu);
+        let rows = [("host", &*self.host), ("guest", &guest), ("beside", &beside)];
+        conditions(page, &rows, self.load, self.runs)
     }
+}
+
+/// Under what conditions something was measured: `rows`, the host's load average before and after, and the runs of each.
+pub(crate) fn conditions(
+    page: &mut String,
+    rows: &[(&str, &str)],
+    load: [Option<f64>; 2],
+    runs: u32,
+) -> std::fmt::Result {
+    writeln!(page, "| | |\n|---|---|")?;
+    for (what, how) in rows {
+        writeln!(page, "| {what} | {how} |")?;
+    }
+    let [before, after] = load.map(|load| load.map_or("unknown".into(), |load| format!("{load:.2}")));
+    writeln!(page, "| host's load average (1 min) | {before} before, {after} after |")?;
+    writeln!(page, "| runs of each | {runs} |\n")
+}
+
+/// The head of a table of [`row`]s beside `peer`, and how to read it.
+pub(crate) fn columns(page: &mut String, peer: &str) -> std::fmt::Result {
+    writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to {peer}'s.\n")?;
+    writeln!(page, "| what | ours | {peer} | ratio |\n|---|---|---|---|")
 }
 
 /// Starts, restores and resets.
@@ -113,8 +131,7 @@ impl Results {
     /// Writes the page.
     pub(crate) fn write(&self, head: &Head, page: &mut String) -> std::fmt::Result {
         head.write(page)?;
-        writeln!(page, "Least / median / greatest; the ratio is that of the medians, ours to QEMU's.\n")?;
-        writeln!(page, "| what | ours | QEMU | ratio |\n|---|---|---|---|")?;
+        columns(page, "QEMU")?;
         for (milestone, pair) in &self.boot {
             row(page, &format!("cold boot to `{milestone}`, s"), &pair.ours, Some(&pair.peer), 2)?;
         }

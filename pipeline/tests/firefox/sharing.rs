@@ -9,7 +9,7 @@ use serde_json::Value;
 use store::Store;
 
 use crate::picture::Picture;
-use crate::programs::{run_within, runner, samovar, succeeded, workspace};
+use crate::programs::{run_within, runner, samovar, succeeded, usable_lock, workspace};
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::{PATIENCE, built};
@@ -40,9 +40,10 @@ fn next(store: &Path) -> PathBuf {
     if let Some(base) = env::var_os("SAMOVAR_FIREFOX_NEXT") {
         return workspace().join(base);
     }
+    let lock = usable_lock("recipes/firefox.toml", store, PATIENCE);
     let mut command = samovar();
     command.current_dir(workspace()).args(["build", "benches/other-homepage.toml", "--lock-file"]);
-    text(command.arg("recipes/firefox.lock").arg("--store").arg(store)).into()
+    text(command.arg(lock).arg("--store").arg(store)).into()
 }
 
 /// What a base of `store` shows, or of a bundle.
